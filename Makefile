@@ -1,0 +1,73 @@
+# make demo   the main job: examples/demo.toml becomes block devices, a filesystem lives on one (here, or in a VM)
+# make test   every test: lint, unit, race, fuzz smoke, end to end on two real kernels in a VM
+#
+# Both install what they need with apt-get. make test-unit needs no root, no VM and, once modules are cached, no network.
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+VMRUN   := $(GO) run ./tests/cmd/vmrun
+FUZZ    ?= 30s
+SOAK    ?= 2000
+KERNEL  ?= all
+RUN     ?= .
+RESULTS ?= $(BIN)/e2e
+# NVMe disks of the guest: QEMU's defaults, and 4Kn with small copy limits.
+DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb
+
+.PHONY: all build demo test test-unit test-race fuzz e2e lint bench soak prepare clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ublk-linear ./cmd/ublk-linear
+
+# Programs and kernels. Nothing is fetched when all is there.
+prepare:
+	$(VMRUN) -prepare -kernel $(KERNEL) -need gcc=build-essential
+
+demo: build
+	./examples/demo.sh
+
+test: prepare lint test-unit test-race fuzz e2e
+	@echo "make test: all passed"
+
+test-unit:
+	$(GO) test ./...
+
+test-race:
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+# Every fuzz target for FUZZ, one after the other: go test takes one at a time. The minimizer is kept short, since it may
+# eat the whole time.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  dir=$$($(GO) list -f '{{.Dir}}' $$pkg); \
+	  for f in $$(grep -hos '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/^func //'); do \
+	    echo "$$pkg $$f $(FUZZ)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ) -fuzzminimizetime 10x $$pkg; \
+	  done; \
+	done
+
+e2e: build
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/e2e.test ./tests/e2e
+	$(VMRUN) -kernel $(KERNEL) -timeout 20m -results $(RESULTS) -file $(BIN)/ublk-linear -file remap/testdata/dm-vectors.txt $(DRIVES) \
+	  -- $(BIN)/e2e.test -test.v -test.timeout 19m -test.run '$(RUN)'
+
+lint:
+	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt: $$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) test ./tests/house
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./remap ./target/... ./ublk/...
+
+# The long form of what make test samples. Hours are fine.
+soak: build
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/e2e.test ./tests/e2e
+	$(VMRUN) -kernel $(KERNEL) -timeout 3h -results $(BIN)/soak -env UBLK_LINEAR_SOAK=$(SOAK) -file $(BIN)/ublk-linear -file remap/testdata/dm-vectors.txt $(DRIVES) \
+	  -- $(BIN)/e2e.test -test.v -test.timeout 170m -test.run '$(RUN)'
+
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ublk-go/ublk-linear/config"
+	"github.com/ublk-go/ublk-linear/daemon"
+)
+
+func newStatus(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:               "status DEVICE",
+		Short:             "Show one served device: its table, disks, counters",
+		Example:           "  ublk-linear status data -c volumes.toml",
+		Args:              args(1, 1, "one device"),
+		ValidArgsFunction: g.names,
+		RunE: func(cmd *cobra.Command, a []string) error {
+			inst, err := daemon.NewInstance(g.file, g.run)
+			if err != nil {
+				return err
+			}
+			s, err := daemon.NewClient(inst).Status(cmd.Context(), a[0])
+			if err != nil {
+				return fmt.Errorf("%s: %w", g.file, err)
+			}
+			if g.json {
+				return printJSON(cmd, s)
+			}
+			return printStatus(cmd.OutOrStdout(), s)
+		},
+	}
+}
+
+func printStatus(out io.Writer, s daemon.Status) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	row := func(key, format string, a ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", a...) }
+	row("device", "%s (%s, %s)", s.Name, s.Node, s.Link)
+	row("state", "%s, served by process %d from %s", s.State, s.PID, s.Config)
+	if s.Failure != "" {
+		row("failure", "%s", s.Failure)
+	}
+	mode := "read-write"
+	if s.ReadOnly {
+		mode = "read-only"
+	}
+	row("size", "%v (%d sectors), %s", config.Size(s.Bytes), s.Sectors, mode)
+	row("queues", "%d × %d requests of up to %v, data path %s", s.Queues, s.Depth, config.Size(s.MaxIO), s.DataPath)
+	for i, l := range strings.Split(strings.TrimSpace(s.Table), "\n") {
+		row([]string{"table", ""}[min(i, 1)], "%s", l)
+	}
+	for i, d := range s.Disks {
+		id := ""
+		if d.Serial != "" {
+			id = ", serial " + d.Serial
+		}
+		row([]string{"disks", ""}[min(i, 1)], "%s = %s %s, %v%s", d.Name, d.Kind, d.Node, config.Size(d.Bytes), id)
+	}
+	for i, op := range []string{"read", "write", "flush", "discard", "write-zeroes"} {
+		c := s.IO[op]
+		row([]string{"requests", ""}[min(i, 1)], "%s %d, %v", op, c.Requests, config.Size(c.Bytes))
+	}
+	row("errors", "%d", s.Errors)
+	row("commands", "%d sent to disks, %d of them again", s.Commands, s.Retries)
+	for i, l := range s.Inexpressible {
+		row([]string{"not said", ""}[min(i, 1)], "%s", l)
+	}
+	return w.Flush()
+}

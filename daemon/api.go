@@ -1,0 +1,76 @@
+package daemon
+
+// Schema is the version of every JSON object here.
+const Schema = 1
+
+// DeviceInfo is one device, as `ls` and `status` print it and the control socket gives it.
+type DeviceInfo struct {
+	Name   string `json:"name"`
+	Node   string `json:"node"` // /dev/ublkbN
+	Link   string `json:"link"` // /dev/ublk-linear/NAME
+	ID     int    `json:"id"`
+	State  string `json:"state"` // live, failed; of an orphan, the driver's word
+	Bytes  uint64 `json:"bytes"`
+	PID    int    `json:"pid"`    // of the server; 0: it is gone
+	Config string `json:"config"` // the file; "" for an orphan whose file is not known
+}
+
+// Status is one device in full.
+type Status struct {
+	Schema int `json:"schema"`
+	DeviceInfo
+	Sectors       uint64             `json:"sectors"`
+	ReadOnly      bool               `json:"read_only"`
+	Queues        int                `json:"queues"`
+	Depth         int                `json:"depth"`
+	MaxIO         uint32             `json:"max_io_bytes"`
+	DataPath      string             `json:"data_path"`
+	Features      []string           `json:"features"` // the driver's flags of this device
+	Table         string             `json:"table"`
+	Disks         []DiskStatus       `json:"disks"`
+	IO            map[string]IOCount `json:"io"` // by operation
+	Errors        uint64             `json:"errors"`
+	Commands      uint64             `json:"commands"` // sent to disks
+	Retries       uint64             `json:"retries"`  // commands sent again: short transfers and EAGAIN
+	Inexpressible []string           `json:"inexpressible"`
+	Failure       string             `json:"failure,omitempty"`
+}
+
+// IOCount counts the requests of one operation since the device was started.
+type IOCount struct {
+	Requests uint64 `json:"requests"`
+	Bytes    uint64 `json:"bytes"`
+}
+
+// DiskStatus is a disk that a device uses.
+type DiskStatus struct {
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`
+	Node   string `json:"node"`
+	Bytes  uint64 `json:"bytes"`
+	Serial string `json:"serial,omitempty"`
+	WWID   string `json:"wwid,omitempty"`
+}
+
+// List is what `ls` prints.
+type List struct {
+	Schema  int          `json:"schema"`
+	Devices []DeviceInfo `json:"devices"`
+}
+
+// DownRequest asks a server to stop.
+type DownRequest struct {
+	Force bool `json:"force"` // also devices that are mounted or open
+}
+
+// DownResult is what was stopped.
+type DownResult struct {
+	Schema  int          `json:"schema"`
+	Stopped []DeviceInfo `json:"stopped"`
+}
+
+// apiError is a failed call.
+type apiError struct {
+	Error string `json:"error"`
+	Busy  bool   `json:"busy,omitempty"`
+}

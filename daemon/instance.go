@@ -1,0 +1,134 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// RunDir is where servers keep their locks, sockets and states.
+const RunDir = "/run/ublk-linear"
+
+// LinkDir is where devices get their names.
+const LinkDir = "/dev/ublk-linear"
+
+// markMagic is the upper half of what the driver keeps for our devices (ublksrv_flags): "ublL".
+const markMagic = 0x75626c4c
+
+// Instance is one configuration file's place in RunDir: at most one server at a time serves it.
+type Instance struct {
+	Config string // absolute path
+	dir    string
+	name   string
+}
+
+// NewInstance finds the instance of a configuration file. Two paths to one file are one instance.
+func NewInstance(path, runDir string) (*Instance, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	if runDir == "" {
+		runDir = RunDir
+	}
+	base := strings.TrimSuffix(filepath.Base(abs), filepath.Ext(abs))
+	base = strings.ToValidUTF8(base[:min(len(base), 40)], "") // a socket's path has 107 bytes at most
+	sum := crc32.ChecksumIEEE([]byte(abs))
+	return &Instance{Config: abs, dir: runDir, name: fmt.Sprintf("%s-%08x", base, sum)}, nil
+}
+
+// Socket is the path of the control socket.
+func (i *Instance) Socket() string { return filepath.Join(i.dir, i.name+".sock") }
+
+func (i *Instance) lockPath() string  { return filepath.Join(i.dir, i.name+".lock") }
+func (i *Instance) statePath() string { return filepath.Join(i.dir, i.name+".json") }
+
+// Mark is what the driver keeps with our devices: the magic, and which configuration they are of.
+func (i *Instance) Mark() uint64 {
+	return markMagic<<32 | uint64(crc32.ChecksumIEEE([]byte(i.Config)))
+}
+
+// Ours says whether a mark is that of any ublk-linear device.
+func Ours(mark uint64) bool { return mark>>32 == markMagic }
+
+// ServedError is returned when another server has the instance.
+type ServedError struct {
+	Config string
+	PID    int
+}
+
+func (e *ServedError) Error() string {
+	return fmt.Sprintf("%s is already served by process %d (ublk-linear down -c %s stops it)", e.Config, e.PID, e.Config)
+}
+
+// Unwrap makes errors.Is(err, unix.EBUSY) hold.
+func (e *ServedError) Unwrap() error { return unix.EBUSY }
+
+// Lock takes the instance for as long as the file is open: a server that dies gives it up. Errors: a ServedError.
+func (i *Instance) Lock() (*os.File, error) {
+	if err := os.MkdirAll(i.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	f, err := os.OpenFile(i.lockPath(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("instance lock: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for range 3 { // Served of another process holds it for a moment
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		defer f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &ServedError{i.Config, readPID(f)}
+		}
+		return nil, fmt.Errorf("instance lock: %w", err)
+	}
+	if err := f.Truncate(0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("instance lock: %w", err)
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("instance lock: %w", err)
+	}
+	return f, nil
+}
+
+// Served says whether a server has the instance now.
+func (i *Instance) Served() bool {
+	f, err := os.Open(i.lockPath())
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
+}
+
+func readPID(f *os.File) int {
+	b := make([]byte, 16)
+	n, _ := f.ReadAt(b, 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	return pid
+}
+
+// forget removes what the instance left in the run folder. The caller holds the lock; the lock file stays, since a
+// waiter may have it open.
+func (i *Instance) forget() {
+	_ = os.Remove(i.Socket())
+	_ = os.Remove(i.statePath())
+}

@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/config"
+	"github.com/ublk-go/ublk-linear/target"
+)
+
+func opName(op int) string { return target.Op(op).String() }
+
+// links is the folder of the devices' names.
+type links string
+
+const devLinks links = LinkDir
+
+func (l links) path(name string) string { return filepath.Join(string(l), name) }
+
+// add gives a device its name: /dev/ublk-linear/NAME -> ../ublkbN, replaced in one step.
+func (l links) add(name, node string) error {
+	if err := os.MkdirAll(string(l), 0o755); err != nil {
+		return fmt.Errorf("link folder: %w", err)
+	}
+	tmp := l.path(fmt.Sprintf(".%s.%d", name, os.Getpid()))
+	if err := os.Symlink("../"+filepath.Base(node), tmp); err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	if err := os.Rename(tmp, l.path(name)); err != nil {
+		_ = os.Remove(tmp)
+		return fmt.Errorf("link: %w", err)
+	}
+	return nil
+}
+
+// remove takes the name away, if it still is that device's.
+func (l links) remove(name, node string) {
+	path := l.path(name)
+	if to, err := os.Readlink(path); err == nil && to == "../"+filepath.Base(node) {
+		_ = os.Remove(path)
+		_ = os.Remove(string(l)) // when it was the last
+	}
+}
+
+// sweep removes the names that lead nowhere, which dead servers left.
+func (l links) sweep() {
+	names, _ := os.ReadDir(string(l))
+	for _, n := range names {
+		if _, err := os.Stat(l.path(n.Name())); errors.Is(err, fs.ErrNotExist) {
+			_ = os.Remove(l.path(n.Name()))
+		}
+	}
+	_ = os.Remove(string(l))
+}
+
+// check refuses names that another server's device has. A link that leads nowhere is a dead server's.
+func (l links) check(f *config.File) error {
+	var errs []error
+	for _, d := range f.Devices {
+		path := l.path(d.Name)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if _, err := os.Stat(path); err == nil {
+			to, _ := os.Readlink(path)
+			errs = append(errs, fmt.Errorf("%s:%d:%d: device %s: %s is there and leads to %s, another server's: rename one of the two: %w",
+				f.Path, d.Pos.Line, d.Pos.Col, d.Name, path, to, unix.EBUSY))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,58 @@
+// Package e2e tests ublk-linear on a real kernel: ublk, device-mapper, file systems. It runs as root in a guest that
+// tests/cmd/vmrun boots; elsewhere every test says that it is skipped, and `make test`, which must boot the guest, fails
+// when it cannot.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// inGuest is set by the guest's init.
+var inGuest = os.Getenv("UBLK_LINEAR_GUEST") != ""
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if inGuest && code == 0 {
+		code = leftovers()
+	}
+	os.Exit(code)
+}
+
+// leftovers fails the run when any test left a device, a process or a reference to the driver behind.
+func leftovers() int {
+	bad := 0
+	say := func(format string, a ...any) {
+		fmt.Printf("LEFT BEHIND: "+format+"\n", a...)
+		bad = 1
+	}
+	var devs []string
+	for range 50 { // the last references go asynchronously
+		devs, _ = filepath.Glob("/sys/class/ublk-char/*")
+		ref, _ := os.ReadFile("/sys/module/ublk_drv/refcnt")
+		if len(devs) == 0 && strings.TrimSpace(string(ref)) == "0" {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if len(devs) > 0 {
+		say("ublk devices %v", devs)
+	}
+	if ref, err := os.ReadFile("/sys/module/ublk_drv/refcnt"); err != nil || strings.TrimSpace(string(ref)) != "0" {
+		say("ublk_drv is referenced %s times (%v)", strings.TrimSpace(string(ref)), err)
+	}
+	if links, _ := filepath.Glob("/dev/ublk-linear/*"); len(links) > 0 {
+		say("links %v", links)
+	}
+	procs, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, p := range procs {
+		if b, _ := os.ReadFile(p); strings.TrimSpace(string(b)) == "ublk-linear" {
+			say("process %s", filepath.Dir(p))
+		}
+	}
+	return bad
+}

@@ -1,0 +1,29 @@
+package vm
+
+import "os"
+
+// Accel returns how QEMU can run a guest here: "kvm" or "tcg". That /dev/kvm opens is not enough: there
+// are hypervisors that offer it but cannot run a stock kernel, and QEMU then dies early in the boot.
+// Hardware virtualisation shows as one of the two modules.
+func Accel() string {
+	for _, m := range []string{"/sys/module/kvm_intel", "/sys/module/kvm_amd"} {
+		if _, err := os.Stat(m); err != nil {
+			continue
+		}
+		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		f.Close()
+		return "kvm"
+	}
+	return "tcg"
+}
+
+// accelArgs returns QEMU's options for an accelerator.
+func accelArgs(accel string) []string {
+	if accel == "kvm" {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+}

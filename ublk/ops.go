@@ -1,0 +1,137 @@
+package ublk
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/target"
+	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
+)
+
+// Backing is an open disk as a queue needs it. The index in the list given to Start is the target.Disk.
+type Backing struct {
+	FD    int
+	Name  string // for messages
+	Block bool   // a block device: discards are BLOCK_URING_CMD_DISCARD. Otherwise a file: they punch holes
+	// NoZeroRange is set where fallocate cannot zero without punching (tmpfs, memfd).
+	NoZeroRange bool
+}
+
+// maxRetries bounds how often one command is sent again after EAGAIN. The second time on it is sent to a kernel worker
+// that may block, so that more than one retry is already unusual.
+const maxRetries = 64
+
+// kind is what a command asks of a disk.
+type kind uint8
+
+const (
+	kindRead kind = iota
+	kindWrite
+	kindSync
+	kindDiscard
+	kindZero
+)
+
+// op is one command to one disk: a slot of the queue's pool.
+type op struct {
+	at      uint64 // byte position on the disk
+	left    uint64 // bytes not yet done
+	iov     uint32 // first iovec not yet done, in the queue's array
+	niov    uint32
+	tag     uint16
+	disk    target.Disk
+	kind    kind
+	dsync   bool
+	noUnmap bool
+	retries uint8
+}
+
+// fill writes the command into a submission entry.
+// hot path
+func (o *op) fill(e *uapi.SQE, b *Backing, iovs []uapi.Iovec) {
+	e.FD = int32(b.FD)
+	if o.retries > 0 {
+		e.Flags = uapi.IOSQE_ASYNC
+	}
+	switch o.kind {
+	case kindRead, kindWrite:
+		e.Off = o.at
+		if o.dsync {
+			e.OpFlags = uapi.RWF_DSYNC
+		}
+		v := &iovs[o.iov]
+		if o.niov == 1 {
+			e.Opcode, e.Addr, e.Len = uapi.IORING_OP_READ+uint8(o.kind), v.Base, uint32(v.Len)
+		} else {
+			e.Opcode, e.Addr, e.Len = uapi.IORING_OP_READV+uint8(o.kind), addrOfIovec(v), o.niov
+		}
+	case kindSync:
+		e.Opcode, e.OpFlags = uapi.IORING_OP_FSYNC, uapi.IORING_FSYNC_DATASYNC
+	case kindDiscard:
+		if b.Block {
+			e.Opcode, e.Off, e.Addr, e.Addr3 = uapi.IORING_OP_URING_CMD, uapi.BLOCK_URING_CMD_DISCARD, o.at, o.left
+			return
+		}
+		o.fallocate(e, uapi.FALLOC_FL_PUNCH_HOLE)
+	case kindZero:
+		// Zeroing that may release the blocks must not fall back to writing zeroes: the block layer above has that
+		// fallback and limits of its own for it. blkdev_fallocate takes PUNCH_HOLE so (BLKDEV_ZERO_NOFALLBACK).
+		if o.noUnmap && !b.NoZeroRange {
+			o.fallocate(e, uapi.FALLOC_FL_ZERO_RANGE)
+		} else {
+			o.fallocate(e, uapi.FALLOC_FL_PUNCH_HOLE)
+		}
+	}
+}
+
+// fallocate always runs in a kernel worker (IORING_OP_FALLOCATE is never tried inline): the queue does not block.
+func (o *op) fallocate(e *uapi.SQE, mode uint32) {
+	e.Opcode, e.Off, e.Addr, e.Len = uapi.IORING_OP_FALLOCATE, o.at, o.left, mode|uapi.FALLOC_FL_KEEP_SIZE
+}
+
+// verdict of a completion.
+type verdict uint8
+
+const (
+	finished verdict = iota
+	again            // send what is left
+)
+
+// complete takes a command's result: the rest of a short transfer and EAGAIN are sent again; errno is 0 or the failure.
+// A read or write of nothing is the end of the disk, where dm would have had an error from the device: EIO.
+// hot path
+func (o *op) complete(res int32, iovs []uapi.Iovec) (verdict, unix.Errno) {
+	if res < 0 {
+		errno := unix.Errno(-res)
+		if errno == unix.EAGAIN || errno == unix.EINTR {
+			if o.retries++; o.retries <= maxRetries {
+				return again, 0
+			}
+			return finished, unix.EIO
+		}
+		return finished, errno
+	}
+	if o.kind > kindWrite {
+		return finished, 0
+	}
+	n := uint64(res)
+	switch {
+	case n == 0, n > o.left:
+		return finished, unix.EIO
+	case n == o.left:
+		return finished, 0
+	}
+	o.left -= n
+	o.at += n
+	for n > 0 {
+		v := &iovs[o.iov]
+		if n < v.Len {
+			v.Base += n
+			v.Len -= n
+			break
+		}
+		n -= v.Len
+		o.iov++
+		o.niov--
+	}
+	return again, 0
+}

@@ -1,0 +1,332 @@
+package ublk
+
+// One request, in order. The functions of this file stand roughly in that order; those of step 4 are in wave.go.
+//
+//  1. fetch: every tag is given to the driver once, with the address of its buffer.
+//  2. run: Enter returns; a completed fetch is a request in the tag's descriptor.
+//  3. accept: the descriptor is read once, checked, and put into the tag.
+//  4. advance: the mapper turns as much of the request as there is room for into segments ("a wave"); segments that a
+//     disk can take together become one command, a vector if they lie apart in the buffer. No system call yet.
+//  5. run: one Enter per turn submits all that was queued and waits.
+//  6. reap: a command's result is taken; a short transfer or EAGAIN is sent again; the first errno wins.
+//  7. settle: when the last command of a tag is back, the next wave starts, or the tag is committed. The commit rides
+//     on the next Enter and fetches the tag's next request.
+//
+// A queue is one goroutine, locked to a thread of its own, and nothing else touches its state while it runs.
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/target"
+	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
+)
+
+// Mapper says where a request lands. *remap.Table is one.
+type Mapper interface {
+	// Map appends the segments of a request to dst without growing it and returns the sectors they cover. A Flush maps to one
+	// empty segment per disk.
+	Map(dst []target.Segment, op target.Op, r target.Range) ([]target.Segment, uint64)
+	// Fan is the room with which Map gets on.
+	Fan() int
+	// Sectors is the length of what is mapped.
+	Sectors() uint64
+}
+
+// ring is what a queue needs of an io_uring; tests put a driver of their own behind it.
+type ring interface {
+	SQE() *uapi.SQE
+	Enter(wait uint32) error
+	Next() (uapi.CQE, bool)
+}
+
+// user_data: what a completion belongs to, in the top bit, and its index below.
+const commandBit = 1 << 63
+
+const (
+	minOps  = 1024 // commands in flight per queue
+	minWave = 512  // segments of one tag in flight
+)
+
+// tag is one request slot.
+type tag struct {
+	q      request
+	mapped uint64 // sectors of the request that became commands
+	left   uint32 // commands in flight
+	errno  unix.Errno
+	synced bool // the flush behind a FUA discard was sent
+}
+
+// queue is one hardware queue of a device.
+type queue struct {
+	id     int
+	ring   ring
+	charFD int32
+	bounds bounds
+	mapper Mapper
+	disks  []Backing
+
+	descs   []uapi.IODesc // shared with the driver
+	bufAddr uint64        // of tag 0's buffer
+	bufLen  uint64        // of each
+	iovs    []uapi.Iovec  // wave of them per tag
+	wave    int
+
+	tags    []tag
+	ops     []op
+	free    []uint32 // of ops
+	segs    []target.Segment
+	segOp   []uint32
+	starved []uint16 // tags that wait for free ops, oldest first
+	live    int      // tags that the driver has not ended
+	flying  int      // commands in flight
+	broken  error    // of Enter: the ring is gone
+	spare   uapi.SQE // what is filled in then
+	failure error    // the first tag that ended otherwise than by the driver's abort
+	failed  func(error)
+
+	stats *Stats
+}
+
+// Stats are counters that a queue keeps and anyone may read.
+type Stats struct {
+	Requests [5]atomic.Uint64 // by target.Op
+	Bytes    [5]atomic.Uint64
+	Errors   atomic.Uint64
+	Commands atomic.Uint64 // sent to disks
+	Retries  atomic.Uint64 // sent again: short transfers and EAGAIN
+}
+
+// newQueue makes the state of a queue. Memory that the kernel sees comes from the caller.
+func newQueue(id, depth int, r ring, charFD int, b bounds, m Mapper, disks []Backing, mem queueMemory) *queue {
+	q := &queue{id: id, ring: r, charFD: int32(charFD), bounds: b, mapper: m, disks: disks,
+		descs: mem.descs, bufAddr: mem.bufAddr, bufLen: uint64(b.maxIO) * 512, iovs: mem.iovs, wave: len(mem.iovs) / depth,
+		tags: make([]tag, depth), live: depth, stats: &Stats{}}
+	n := opsFor(depth, m.Fan())
+	q.ops, q.free = make([]op, n), make([]uint32, n)
+	for i := range q.free {
+		q.free[i] = uint32(n - 1 - i)
+	}
+	q.segs = make([]target.Segment, 0, q.wave)
+	q.segOp = make([]uint32, q.wave)
+	q.starved = make([]uint16, 0, depth)
+	return q
+}
+
+// queueMemory is the mapped memory of a queue.
+type queueMemory struct {
+	descs   []uapi.IODesc
+	bufAddr uint64
+	iovs    []uapi.Iovec
+}
+
+// opsFor and waveFor size a queue so that a request which needs all disks or all legs at once finds room.
+func opsFor(depth, fan int) int { return max(minOps, 4*depth, 2*fan) }
+func waveFor(fan int) int       { return max(minWave, fan) }
+
+// fetch gives every tag to the driver. It reports an errno that the driver has for one of them.
+func (q *queue) fetch() error {
+	for t := range q.tags {
+		q.command(uapi.UBLK_U_IO_FETCH_REQ, uint16(t), 0)
+	}
+	if q.broken != nil {
+		return q.broken
+	}
+	return q.ring.Enter(0)
+}
+
+// run serves until the driver has ended every tag and no command is in flight. It returns what went wrong, if the end
+// was not the driver's.
+func (q *queue) run() error {
+	for q.live > 0 { // a tag with commands in flight is not ended: its commit is to come
+		if err := q.ring.Enter(1); err != nil {
+			return err
+		}
+		for {
+			c, ok := q.ring.Next()
+			if !ok {
+				break
+			}
+			if c.UserData&commandBit != 0 {
+				q.reap(uint32(c.UserData), c.Res)
+			} else {
+				q.accept(uint16(c.UserData), c.Res)
+			}
+		}
+		q.feed()
+		if q.broken != nil {
+			return q.broken
+		}
+	}
+	return q.failure
+}
+
+// accept takes a completed fetch: a request, or the end of the tag.
+// hot path
+func (q *queue) accept(t uint16, res int32) {
+	if res != uapi.UBLK_IO_RES_OK {
+		q.lose(t, res)
+		return
+	}
+	desc := q.descs[t] // once: the driver may rewrite it
+	r, errno := q.bounds.decode(desc)
+	tg := &q.tags[t]
+	*tg = tag{q: r, errno: errno}
+	if errno != 0 {
+		q.commit(t)
+		return
+	}
+	q.stats.Requests[r.op].Add(1)
+	q.stats.Bytes[r.op].Add(r.r.Len * 512)
+	q.advance(t)
+}
+
+// lose takes a tag that the driver has ended.
+func (q *queue) lose(t uint16, res int32) {
+	q.live--
+	if res == uapi.UBLK_IO_RES_ABORT || q.failure != nil {
+		return
+	}
+	q.failure = fmt.Errorf("queue %d tag %d: %w", q.id, t, unix.Errno(-res))
+	if q.failed != nil {
+		q.failed(q.failure)
+	}
+}
+
+// advance starts the next wave of a tag, or puts it among the starved when there is not room for one.
+// hot path
+func (q *queue) advance(t uint16) {
+	if len(q.free) < q.mapper.Fan() || len(q.starved) > 0 {
+		q.starved = append(q.starved, t)
+		return
+	}
+	q.start(t)
+}
+
+// start maps as much of a tag's request as there is room for and queues the commands.
+// hot path
+func (q *queue) start(t uint16) {
+	tg := &q.tags[t]
+	room := min(q.wave, len(q.free))
+	mop := tg.q.op
+	if tg.synced {
+		mop = target.Flush
+	}
+	rest := target.Range{Start: tg.q.r.Start + tg.mapped, Len: tg.q.r.Len - tg.mapped}
+	segs, n := q.mapper.Map(q.segs[:0:room], mop, rest)
+	if len(segs) == 0 || mop != target.Flush && n == 0 {
+		// The mapper broke its word. Nothing was sent.
+		tg.errno = unix.EIO
+		q.commit(t)
+		return
+	}
+	first := q.group(t, segs, mop, tg.mapped)
+	tg.mapped += n
+	for i := first; i < len(q.free); i++ {
+		q.send(q.free[i])
+	}
+	q.free = q.free[:first]
+}
+
+// send queues one command.
+// hot path
+func (q *queue) send(i uint32) {
+	o := &q.ops[i]
+	e := q.sqe()
+	o.fill(e, &q.disks[o.disk], q.iovs)
+	e.UserData = commandBit | uint64(i)
+	q.flying++
+	q.stats.Commands.Add(1)
+}
+
+// sqe is a free entry; a full ring is submitted first.
+// hot path
+func (q *queue) sqe() *uapi.SQE {
+	e := q.ring.SQE()
+	for e == nil {
+		if q.broken == nil {
+			q.broken = q.ring.Enter(0)
+		}
+		if q.broken != nil {
+			return &q.spare // run ends before it would matter
+		}
+		e = q.ring.SQE()
+	}
+	return e
+}
+
+// reap takes a command's result.
+// hot path
+func (q *queue) reap(i uint32, res int32) {
+	q.flying--
+	o := &q.ops[i]
+	v, errno := o.complete(res, q.iovs)
+	if v == again {
+		q.stats.Retries.Add(1)
+		q.send(i)
+		return
+	}
+	tg := &q.tags[o.tag]
+	if errno != 0 && tg.errno == 0 {
+		tg.errno = errno
+	}
+	q.free = append(q.free, i)
+	if tg.left--; tg.left == 0 {
+		q.settle(o.tag)
+	}
+}
+
+// settle goes on with a tag whose wave is back.
+// hot path
+func (q *queue) settle(t uint16) {
+	tg := &q.tags[t]
+	switch {
+	case tg.errno != 0:
+		q.commit(t)
+	case tg.q.op != target.Flush && tg.mapped < tg.q.r.Len:
+		q.advance(t)
+	case tg.q.fua && tg.q.op.Ranged() && !tg.synced:
+		tg.synced = true // no disk command is both: what was zeroed is flushed
+		q.advance(t)
+	default:
+		q.commit(t)
+	}
+}
+
+// feed starts the tags that waited for room, oldest first.
+// hot path
+func (q *queue) feed() {
+	n := 0
+	for n < len(q.starved) && len(q.free) >= q.mapper.Fan() {
+		q.start(q.starved[n])
+		n++
+	}
+	if n > 0 {
+		q.starved = q.starved[:copy(q.starved, q.starved[n:])]
+	}
+}
+
+// commit answers a tag's request and asks for its next one. This is the one place where an errno becomes a result.
+// hot path
+func (q *queue) commit(t uint16) {
+	tg := &q.tags[t]
+	var res int32
+	switch {
+	case tg.errno != 0:
+		res = -int32(tg.errno)
+		q.stats.Errors.Add(1)
+	case tg.q.op == target.Read || tg.q.op == target.Write:
+		res = int32(tg.q.r.Len * 512)
+	}
+	q.command(uapi.UBLK_U_IO_COMMIT_AND_FETCH_REQ, t, res)
+}
+
+// command queues a fetch or commit of a tag.
+// hot path
+func (q *queue) command(cmd uint32, t uint16, res int32) {
+	e := q.sqe()
+	e.Opcode, e.FD, e.Off, e.UserData = uapi.IORING_OP_URING_CMD, q.charFD, uint64(cmd), uint64(t)
+	putIOCmd(e, uapi.IOCmd{QID: uint16(q.id), Tag: t, Result: res, Addr: q.bufAddr + uint64(t)*q.bufLen})
+}
