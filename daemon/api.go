@@ -33,6 +33,7 @@ type Status struct {
 	Commands      uint64             `json:"commands"` // sent to disks
 	Retries       uint64             `json:"retries"`  // commands sent again: short transfers and EAGAIN
 	Inexpressible []string           `json:"inexpressible"`
+	Copies        []CopyInfo         `json:"copies"` // under way, from or to the device
 	Failure       string             `json:"failure,omitempty"`
 }
 
@@ -73,4 +74,8 @@ type DownResult struct {
 type apiError struct {
 	Error string `json:"error"`
 	Busy  bool   `json:"busy,omitempty"`
+
+	// Of a copy that is refused: the word for why, and everything that is wrong.
+	Refused  string   `json:"refused,omitempty"`
+	Problems []string `json:"problems,omitempty"`
 }

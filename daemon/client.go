@@ -27,7 +27,7 @@ type RemoteError struct {
 
 func (e *RemoteError) Error() string { return e.Message }
 
-// Unwrap is EBUSY or os.ErrNotExist, where the server said so, or nil.
+// Unwrap is EBUSY, os.ErrNotExist or the blkcopy error of a refused copy, where the server said so, or nil.
 func (e *RemoteError) Unwrap() error { return e.cause }
 
 // Client talks to the server of one instance.
@@ -85,16 +85,26 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return err
 	}
 	resp, err := c.http.Do(req)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
-		return ErrNotServed
-	}
 	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
+		return callError(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
 		return json.NewDecoder(resp.Body).Decode(out)
 	}
+	return remoteError(resp)
+}
+
+// callError is that of a call that had no answer.
+func callError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return ErrNotServed
+	}
+	return fmt.Errorf("control socket: %w", err)
+}
+
+// remoteError is that of an answer that is a refusal.
+func remoteError(resp *http.Response) error {
 	var e apiError
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxRequest)).Decode(&e); err != nil {
 		e.Error = "control socket: " + resp.Status
@@ -105,6 +115,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		r.cause = unix.EBUSY
 	case resp.StatusCode == http.StatusNotFound:
 		r.cause = os.ErrNotExist
+	}
+	for _, x := range refusals {
+		if x.word == e.Refused {
+			r.cause = x.err
+		}
 	}
 	return r
 }

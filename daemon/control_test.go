@@ -23,6 +23,7 @@ import (
 
 // fake is a server without devices behind it.
 type fake struct {
+	fakeCopies
 	devices []DeviceInfo
 	refuse  error
 	asked   []DownRequest
@@ -116,6 +117,55 @@ func TestServerEmpty(t *testing.T) {
 	default:
 		t.Error("nobody is told")
 	}
+}
+
+// TestStartAll: whoever is told of a device can ask the server at once, and finds its state written; what is asked to end,
+// or may go on no longer, starts no more.
+func TestStartAll(t *testing.T) {
+	s := &Server{inst: instance(t, "v.toml", runDir(t)), down: make(chan struct{})}
+	c, ctx := NewClient(s.inst), t.Context()
+	var calls []string
+	end := func(int) {}
+	run := func(ctx context.Context) error {
+		calls = nil
+		err := s.startAll(ctx, 3, func(i int) error {
+			calls = append(calls, fmt.Sprint("start ", i))
+			return os.Remove(s.inst.statePath())
+		}, func(i int) {
+			calls = append(calls, fmt.Sprint("announce ", i))
+			if _, err := c.List(ctx); err != nil {
+				t.Error("the server does not answer:", err)
+			}
+			if st := states(s.inst.dir); len(st) != 1 || st[0].Config != s.inst.Config {
+				t.Errorf("states %+v", st)
+			}
+			end(i)
+		})
+		s.api.close()
+		return err
+	}
+	check := func(err, want error, all ...string) {
+		t.Helper()
+		if d := cmp.Diff(all, calls); d != "" || !errors.Is(err, want) {
+			t.Error(err, d)
+		}
+	}
+	writeFile(t, s.inst.statePath(), "")
+	check(run(ctx), nil, "start 0", "announce 0", "start 1", "announce 1", "start 2", "announce 2")
+	ctx, cancel := context.WithCancel(ctx)
+	end = func(int) { cancel() }
+	check(run(ctx), context.Canceled, "start 0", "announce 0")
+	end = func(int) {
+		if _, err := s.requestDown(DownRequest{}); err != nil {
+			t.Error(err)
+		}
+	}
+	check(run(t.Context()), nil, "start 0", "announce 0")
+	s.down = make(chan struct{})
+	if err := os.Remove(s.inst.statePath()); err != nil {
+		t.Fatal(err)
+	}
+	check(run(t.Context()), os.ErrNotExist, "start 0") // the start fails
 }
 
 // start serves f where the server of inst would.

@@ -61,21 +61,31 @@ func (i *Instance) Mark() uint64 {
 // Ours says whether a mark is that of any ublk-linear device.
 func Ours(mark uint64) bool { return mark>>32 == markMagic }
 
-// ServedError is returned when another server has the instance.
+// ServedError is returned when another process has the instance.
 type ServedError struct {
-	Config string
-	PID    int
+	Config  string
+	PID     int
+	Copying bool // it is no server, but a copy without one
 }
 
 func (e *ServedError) Error() string {
+	if e.Copying {
+		return fmt.Sprintf("%s is in use by process %d, which copies", e.Config, e.PID)
+	}
 	return fmt.Sprintf("%s is already served by process %d (ublk-linear down -c %s stops it)", e.Config, e.PID, e.Config)
 }
 
 // Unwrap makes errors.Is(err, unix.EBUSY) hold.
 func (e *ServedError) Unwrap() error { return unix.EBUSY }
 
+// copying stands behind the number of a process that is no server.
+const copying = " copy"
+
 // Lock takes the instance for as long as the file is open: a server that dies gives it up. Errors: a ServedError.
-func (i *Instance) Lock() (*os.File, error) {
+func (i *Instance) Lock() (*os.File, error) { return i.lockAs("") }
+
+// lockAs is Lock of a process that is something else than a server.
+func (i *Instance) lockAs(what string) (*os.File, error) {
 	if err := os.MkdirAll(i.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
@@ -94,7 +104,8 @@ func (i *Instance) Lock() (*os.File, error) {
 	if err != nil {
 		defer f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &ServedError{i.Config, readPID(f)}
+			pid, what := readPID(f)
+			return nil, &ServedError{i.Config, pid, what == copying}
 		}
 		return nil, fmt.Errorf("instance lock: %w", err)
 	}
@@ -102,7 +113,7 @@ func (i *Instance) Lock() (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("instance lock: %w", err)
 	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+what), 0); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("instance lock: %w", err)
 	}
@@ -119,11 +130,16 @@ func (i *Instance) Served() bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
 }
 
-func readPID(f *os.File) int {
-	b := make([]byte, 16)
+// readPID is who has the instance, and as what.
+func readPID(f *os.File) (pid int, what string) {
+	b := make([]byte, 24)
 	n, _ := f.ReadAt(b, 0)
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	return pid
+	text := strings.TrimSpace(string(b[:n]))
+	if i := strings.IndexByte(text, ' '); i >= 0 {
+		text, what = text[:i], text[i:]
+	}
+	pid, _ = strconv.Atoi(text)
+	return pid, what
 }
 
 // forget removes what the instance left in the run folder. The caller holds the lock; the lock file stays, since a

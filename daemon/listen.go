@@ -49,6 +49,7 @@ type served interface {
 	List() []DeviceInfo
 	Status(name string) (Status, bool)
 	requestDown(DownRequest) (DownResult, error)
+	copier
 }
 
 var _ served = (*Server)(nil)
@@ -78,6 +79,7 @@ func routes(s served) http.Handler {
 		out, err := s.requestDown(q)
 		reply(w, out, err)
 	})
+	copyRoutes(m, s)
 	return m
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ublk-go/ublk-linear/config"
+	"github.com/ublk-go/ublk-linear/copy"
 	"github.com/ublk-go/ublk-linear/disk"
 	"github.com/ublk-go/ublk-linear/remap"
 	"github.com/ublk-go/ublk-linear/ublk"
@@ -44,6 +45,10 @@ type Server struct {
 	lock    *os.File
 	clear   bool // what a dead server left is gone: its state may be, too
 	api     *listener
+	world   *copyWorld
+	engine  *blkcopy.Engine
+	regions regions
+	copies  copies
 
 	mu      sync.Mutex
 	devices []*device // guarded by mu
@@ -107,24 +112,44 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if err := devLinks.check(f); err != nil {
 		return nil, err
 	}
-	for i, t := range tables {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := s.start(ctx, f.Devices[i], t, specs[i]); err != nil {
-			return nil, err
-		}
-		if o.Started != nil {
-			o.Started(s.info(s.devices[i]))
-		}
-	}
-	if err := s.saveState(); err != nil {
-		return nil, err
-	}
-	if s.api, err = listen(s); err != nil {
+	s.prepareCopies(tables, specs)
+	err = s.startAll(ctx, len(tables),
+		func(i int) error { return s.start(ctx, f.Devices[i], tables[i], specs[i]) },
+		func(i int) {
+			if o.Started != nil {
+				o.Started(s.info(s.devices[i]))
+			}
+		})
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// startAll starts n devices and announces each. By then the control socket answers and the state is written: who reads
+// the announcement may ask, or take all down, at once. What is asked to end meanwhile starts no more devices.
+func (s *Server) startAll(ctx context.Context, n int, start func(i int) error, announce func(i int)) (err error) {
+	if s.api, err = listen(s); err != nil {
+		return err
+	}
+	for i := range n {
+		select {
+		case <-s.down:
+			return nil
+		default:
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := start(i); err != nil {
+			return err
+		}
+		if err := s.saveState(); err != nil {
+			return err
+		}
+		announce(i)
+	}
+	return nil
 }
 
 // specs says every device in the driver's words; all that do not fit are reported.
@@ -194,10 +219,11 @@ func (s *Server) watch(e *device) {
 // Down is closed when somebody asked the server to stop by the control socket.
 func (s *Server) Down() <-chan struct{} { return s.down }
 
-// Close stops every device, newest first, and gives everything back. I/O under way finishes first. Whatever fails, the
-// rest goes on.
+// Close ends the copies, stops every device, newest first, and gives everything back. I/O under way finishes first.
+// Whatever fails, the rest goes on.
 func (s *Server) Close() error {
 	var errs []error
+	s.copies.end()
 	if s.api != nil {
 		s.api.close()
 	}
@@ -221,6 +247,9 @@ func (s *Server) Close() error {
 	if s.control != nil {
 		_ = s.control.Close()
 		s.control = nil
+	}
+	if s.engine != nil {
+		s.engine.Close()
 	}
 	s.disks.close()
 	s.disks = nil
@@ -298,7 +327,7 @@ func (s *Server) status(d *device) Status {
 	spec := d.dev.Spec()
 	out := Status{Schema: Schema, DeviceInfo: s.info(d), Sectors: d.table.Sectors(), ReadOnly: spec.ReadOnly, Queues: spec.Queues, Depth: spec.Depth,
 		MaxIO: spec.MaxIO, DataPath: "buffer", Features: []string{}, Table: d.table.Lines(DiskName(s.file)), Disks: []DiskStatus{},
-		IO: map[string]IOCount{}, Inexpressible: append([]string{}, d.lost...)}
+		IO: map[string]IOCount{}, Inexpressible: append([]string{}, d.lost...), Copies: s.copyList(d.conf.Name)}
 	out.Features = append(out.Features, strings.FieldsFunc(d.dev.Flags().String(), func(r rune) bool { return r == '|' })...)
 	for _, i := range d.table.Disks() {
 		k := s.disks[i]

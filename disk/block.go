@@ -12,7 +12,7 @@ import (
 //  1. find the device and check all that sysfs says: name, length, read-only, not ours (inspectBlock);
 //  2. open it with O_EXCL, once, and wait for a hold that is about to end;
 //  3. check that what was opened is what was found: its number and its length may have changed since;
-//  4. ask it how it copies (blockCopy), which never fails.
+//  4. ask where it lies (placeOf) and how it copies (blockCopy), which never fails Open.
 //
 // O_EXCL is bd_prepare_to_claim in the kernel: it excludes other holders, among them mounts, swap and
 // device-mapper, of the device, of the disk that it is part of and of its partitions. Opens without
@@ -59,6 +59,10 @@ func openBlock(ctx context.Context, s *Spec, o *Options) (d *Disk, err error) {
 	info.ReadOnly = s.ReadOnly
 	l.ReadOnly = s.ReadOnly
 	d = newDisk(fd, info, l)
+	if d.place, err = placeOf(info.dev, o); err != nil {
+		d.copy = noCopy("its place is unknown: %v", err)
+		return d, nil
+	}
 	d.copy = blockCopy(fd, &d.info, o)
 	return d, nil
 }

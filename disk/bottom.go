@@ -46,8 +46,10 @@ func (d *Disk) Bottom(o *Options) limits.Bottom {
 	return own
 }
 
-// InspectCopy is the copy ability of what InspectLimits found, which it opens for reading, without holding it: that takes
-// the permission to open it. What cannot be found out is the Reason of a disk without the ability.
+// InspectCopy is the copy ability of what InspectLimits found, which it opens without holding it: that takes the permission
+// to open it. A block device is opened for reading. So is a file that is read-only or cannot be opened otherwise; others
+// are opened for writing, since only that can be asked (fileCopy), and nothing is written. What cannot be found out is the
+// Reason of a disk without the ability.
 func InspectCopy(info Info, o *Options) limits.Copy {
 	if info.Kind == Memory {
 		return memoryCopy()
@@ -55,7 +57,13 @@ func InspectCopy(info Info, o *Options) limits.Copy {
 	if info.Kind == Block && !isNVMe(info.dev.whole) {
 		return blockCopy(-1, &info, nil)
 	}
-	fd, err := openFile(info.Node, unix.O_RDONLY|unix.O_CLOEXEC)
+	fd, err := -1, error(unix.EROFS)
+	if info.Kind == File && !info.ReadOnly {
+		fd, err = openFile(info.Node, unix.O_RDWR|unix.O_CLOEXEC)
+	}
+	if err != nil {
+		fd, err = openFile(info.Node, unix.O_RDONLY|unix.O_CLOEXEC)
+	}
 	if err != nil {
 		return noCopy("open: %v", err)
 	}

@@ -115,10 +115,12 @@ func TestOpenCopy(t *testing.T) {
 	}
 }
 
+// What the temporary folder is on decides what its files can: one that is written to was asked, one that is read is judged
+// by the file system's type.
 func TestFileCopy(t *testing.T) {
 	noLeak(t)
 	dir := t.TempDir()
-	var domains []string
+	var found []limits.Copy
 	for _, s := range []Spec{
 		{Name: "a", File: filepath.Join(dir, "a"), Create: 1 << 20},
 		{Name: "b", File: filepath.Join(dir, "b"), Create: 1 << 20},
@@ -135,13 +137,16 @@ func TestFileCopy(t *testing.T) {
 		if c == memoryCopy() {
 			t.Skip("the temporary folder is memory")
 		}
-		if !c.Can() || c != (limits.Copy{Method: limits.FileCopy, Domain: c.Domain}) || !strings.HasPrefix(c.Domain, "fs-") {
+		switch {
+		case c.Can() && (c != (limits.Copy{Method: limits.FileCopy, Domain: c.Domain}) || !strings.HasPrefix(c.Domain, "fs-")):
+			t.Errorf("%s: %+v", s.Name, c)
+		case !c.Can() && (c != noCopy("%s", c.Reason) || !strings.Contains(c.Reason, "does not share blocks")):
 			t.Errorf("%s: %+v", s.Name, c)
 		}
-		domains = append(domains, c.Domain)
+		found = append(found, c)
 	}
-	if domains[0] != domains[1] || domains[1] != domains[2] {
-		t.Errorf("one file system, the domains %q", domains)
+	if found[0] != found[1] || found[0].Can() && found[1] != found[2] {
+		t.Errorf("one file system: %+v", found)
 	}
 	if c := fileCopy(-1, 0); c != noCopy("statfs: bad file descriptor") {
 		t.Errorf("no file: %+v", c)
@@ -162,6 +167,33 @@ func TestFileCopy(t *testing.T) {
 	}{{0, 0, "fs-8:1"}, {1, 0xabcdef01, "fs-00000001abcdef01-8:1"}, {0, 1, "fs-0000000000000001-8:1"}} {
 		if got := fsDomain(tt.a, tt.b, unix.Mkdev(8, 1)); got != tt.want {
 			t.Errorf("%s, not %s", got, tt.want)
+		}
+	}
+}
+
+func TestSharing(t *testing.T) {
+	yes := limits.Copy{Method: limits.FileCopy, Domain: "fs-8:1"}
+	no := func(fs string) limits.Copy {
+		return noCopy("%s does not share blocks between files, and copy_file_range would go through memory", fs)
+	}
+	for _, tt := range []struct {
+		name  string
+		magic uint32
+		err   error
+		want  limits.Copy
+	}{
+		{"XFS", unix.XFS_SUPER_MAGIC, unix.EINVAL, yes},
+		{"XFS without reflink", unix.XFS_SUPER_MAGIC, unix.EOPNOTSUPP, no("this XFS")},
+		{"XFS, for reading", unix.XFS_SUPER_MAGIC, unix.EBADF, yes},
+		{"btrfs, for reading", unix.BTRFS_SUPER_MAGIC, unix.EBADF, yes},
+		{"ext4", unix.EXT4_SUPER_MAGIC, unix.EOPNOTSUPP, no("ext4")},
+		{"ext4, for reading", unix.EXT4_SUPER_MAGIC, unix.EBADF, no("ext4")},
+		{"one that takes the range onto itself", 0x1234, nil, yes},
+		{"one that has no such ioctl", 0x1234, unix.ENOTTY, no("the file system (type 0x1234)")},
+		{"one in trouble", unix.XFS_SUPER_MAGIC, unix.EIO, noCopy("FICLONERANGE: input/output error")},
+	} {
+		if d := cmp.Diff(tt.want, sharing(tt.magic, tt.err, "fs-8:1")); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}
 	}
 }

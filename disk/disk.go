@@ -17,6 +17,10 @@ type Disk struct {
 	fd      atomic.Int32 // -1 when closed
 	discard atomic.Bool
 	noZero  bool // fallocate cannot zero without punching
+	place   place
+	calls   *calls
+	nsid    atomic.Uint32 // of the NVMe namespace; 0: not asked yet
+	cmd32   atomic.Bool   // the kernel has no NVME_IOCTL_IO64_CMD
 }
 
 // Open finds, checks and holds the disk that s names.
@@ -50,7 +54,7 @@ func Open(ctx context.Context, s Spec, o *Options) (*Disk, error) {
 }
 
 func newDisk(fd int, info Info, l limits.Limits) *Disk {
-	d := &Disk{info: info, limits: l}
+	d := &Disk{info: info, limits: l, calls: systemCalls()}
 	d.fd.Store(int32(fd))
 	return d
 }

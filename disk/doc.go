@@ -2,7 +2,8 @@
 // configuration names, refuses names that can move to another disk, holds the disk exclusively for as
 // long as it is open, and says who holds a disk that it cannot have.
 //
-// It does no I/O on the data: whoever serves the disk uses its file descriptor. It knows nothing of tables.
+// Whoever serves the disk uses its file descriptor. For copying there are synchronous calls: Readv, Writev, Zero, NextData
+// and Sync, and the offloads CopyNVMe and CopyRange. It knows nothing of tables.
 //
 // A disk is held by one open file: O_EXCL on a block device, flock on a file. Both last until the last
 // reference to the open file is gone, which includes I/O in flight: the hold of a server that was killed

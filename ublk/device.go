@@ -14,7 +14,8 @@ import (
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
 
-// Device is one ublk device that this process serves. Its methods are called by one goroutine at a time.
+// Device is one ublk device that this process serves. Its methods are called by one goroutine at a time; but Hold, and the
+// release that it returns, by any at any time.
 type Device struct {
 	c      *Control
 	id     int
@@ -23,6 +24,7 @@ type Device struct {
 	lost   []Inexpressible
 	charFD int
 	queues []*server
+	holds  *holds
 	ended  chan struct{}
 	errMu  sync.Mutex
 	err    error // guarded by errMu; the first queue failure
@@ -32,7 +34,7 @@ type Device struct {
 // Add makes a device: ADD_DEV and SET_PARAMS. Nothing can be read or written yet. When it fails, no device is left.
 // Errors: an OpError with what Spec.Validate says, EEXIST when the id is taken, or the driver's errno.
 func (c *Control) Add(ctx context.Context, s *Spec) (*Device, error) {
-	d := &Device{c: c, spec: *s, charFD: -1, ended: make(chan struct{})}
+	d := &Device{c: c, spec: *s, charFD: -1, holds: newHolds(), ended: make(chan struct{})}
 	d.spec.setDefaults()
 	if err := d.spec.Validate(); err != nil {
 		return nil, &OpError{"spec", s.ID, err}
@@ -166,12 +168,15 @@ func (d *Device) wantStop() {
 	d.errMu.Unlock()
 }
 
-// Stop takes the device down, in the order that the driver needs: STOP_DEV while the queues still serve, so that I/O
-// under way can finish; the queues end and give their memory and rings back; the character device is closed; and only
-// then DEL_DEV, which waits for all of that. It goes as far as it can and joins what failed; a second call goes on
-// where the first stopped. A device that was started halfway, or never, is taken down the same way.
+// Stop takes the device down. First all holds are taken away, and none can be had any more: STOP_DEV would wait for the
+// requests that they keep out, so a hold that nobody releases must not be in its way. Whoever relies on one releases it
+// before. Then, in the order that the driver needs: STOP_DEV while the queues still serve, so that I/O under way can
+// finish; the queues end and give their memory and rings back; the character device is closed; and only then DEL_DEV,
+// which waits for all of that. It goes as far as it can and joins what failed; a second call goes on where the first
+// stopped. A device that was started halfway, or never, is taken down the same way.
 func (d *Device) Stop(ctx context.Context) error {
 	d.wantStop()
+	d.holds.end()
 	var errs []error
 	if err := d.command(ctx, uapi.UBLK_U_CMD_STOP_DEV, 0, slowDeadline); err != nil && !errors.Is(err, unix.ENODEV) {
 		errs = append(errs, &OpError{"stop", d.id, err})

@@ -6,6 +6,8 @@
 // another locked thread, each under a deadline, because a driver that does not answer must not stop the rest
 // (control.go).
 //
+// Device.Hold keeps requests out of ranges of a device for a while, and says when those under way have ended (holds.go).
+//
 //	c, err := ublk.OpenControl(nil)
 //	d, err := c.Add(ctx, &ublk.Spec{ID: -1, Sectors: table.Sectors(), Limits: limits})
 //	err = d.Start(ctx, table, backings)

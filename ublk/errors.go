@@ -14,6 +14,8 @@ var (
 	ErrTimeout = errors.New("the driver did not answer in time")
 	// ErrAborted is reported by a device whose queues ended without Stop.
 	ErrAborted = errors.New("the driver ended the queue")
+	// ErrEnded is returned by Hold of a device that is being stopped, or that has lost a queue.
+	ErrEnded = errors.New("the device has ended")
 )
 
 // OpError is a failed step of a device's life: what was done, to which device (-1: none yet), and the cause, which

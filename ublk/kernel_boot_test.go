@@ -22,6 +22,7 @@ type setup struct {
 	seed     uint64 // 0: in order
 	blank    bool   // disks and buffers without contents
 	mapper   Mapper // the shape's table
+	holds    *holds // of the device that the queue is one of; its bell can be rung then
 }
 
 func boot(t tester, s setup) *kernel {
@@ -61,7 +62,13 @@ func boot(t tester, s setup) *kernel {
 	for i := range disks {
 		disks[i] = Backing{FD: firstFD + i, Block: !s.files, NoZeroRange: s.noZero}
 	}
-	k.q = newQueue(queueID, s.depth, k, charFD, k.bounds, &meddler{s.mapper, k}, disks, queueMemory{descs: k.descs, bufAddr: k.bufAddr, iovs: k.iovs})
+	hs, g := s.holds, &gate{bell: bell{fd: -1, mem: make([]byte, bellSize)}}
+	if hs == nil {
+		hs = newHolds()
+	} else if g = enter(t, hs); g == nil {
+		return nil
+	}
+	k.q = newQueue(queueID, s.depth, k, charFD, k.bounds, &meddler{s.mapper, k}, disks, queueMemory{descs: k.descs, bufAddr: k.bufAddr, iovs: k.iovs}, hs, g)
 	k.cmds = make([]command, len(k.q.ops))
 	if s.pool != 0 {
 		k.q.free = k.q.free[:s.pool]
@@ -112,8 +119,11 @@ func (k *kernel) settled(asks []*ask) {
 		}
 	}
 	q := k.q
-	if len(k.inflight) != 0 || q.flying != 0 || q.live != 0 || len(q.free) != k.pool || len(q.starved) != 0 || k.queued != 0 || k.head != len(k.cq) {
-		k.t.Errorf("at the end %d in flight, flying %d, live %d, free %d of %d, starved %d, queued %d", len(k.inflight), q.flying, q.live, len(q.free), k.pool, len(q.starved), k.queued)
+	if len(k.inflight) != 0 || q.flying != 0 || q.live != 0 || len(q.free) != k.pool || len(q.starved) != 0 || len(q.parked) != 0 || k.queued != 0 || k.head != len(k.cq) {
+		k.t.Errorf("at the end %d in flight, flying %d, live %d, free %d of %d, starved %d, parked %d, queued %d", len(k.inflight), q.flying, q.live, len(q.free), k.pool, len(q.starved), len(q.parked), k.queued)
+	}
+	if k.armed || q.gate.armed {
+		k.t.Errorf("at the end the bell's read is armed (%v), and the queue says %v", k.armed, q.gate.armed)
 	}
 	seen := map[uint32]bool{}
 	for _, i := range q.free {

@@ -90,6 +90,9 @@ func (k *kernel) finish(i uint32) {
 		f = k.fault(c)
 	}
 	c.flying = false
+	if k.after != nil {
+		k.after(c)
+	}
 	n := c.n
 	switch rw := isRW(c.op); {
 	case f.errno != 0:

@@ -59,6 +59,9 @@ func (k *kernel) start(e *uapi.SQE) {
 		}
 	}
 	k.inspect(t, c)
+	if k.before != nil {
+		k.before(c)
+	}
 	tg.flying++
 	k.inflight = append(k.inflight, i)
 	if !k.silent {

@@ -8,7 +8,9 @@ package ublk
 //  3. A disk command is checked and put in flight (kernel_start_test.go). Its data moves when it completes (finish), not before.
 //  4. Enter then gives some of the client's requests to fetched tags, completes some of what is in flight, in any order
 //     that the seed says, and shuffles what is not yet reaped.
-//  5. Next delivers. A descriptor turns into another one as soon as the queue has had its one chance to read it.
+//  5. The bell is a real eventfd, which other goroutines may ring: with a queue that waits for nothing else, Enter asks idle
+//     (kernel_bell_test.go).
+//  6. Next delivers. A descriptor turns into another one as soon as the queue has had its one chance to read it.
 //
 // Without a seed everything completes at the next Enter, in order, and nothing is allocated in the steady state.
 
@@ -112,6 +114,10 @@ type kernel struct {
 	refuse   func(t int, cmd uint64) unix.Errno // of a fetch or commit
 	enterErr func(call int) error               // of the n-th Enter
 	onTurn   func()
+	armed    bool           // the bell's read (kernel_bell_test.go)
+	idle     func() bool    // nothing else would end a wait; true: the bell may have been rung
+	before   func(*command) // a disk gets it
+	after    func(*command) // it is done
 
 	log    []sent
 	silent bool   // keep no log
@@ -145,10 +151,13 @@ func (k *kernel) Enter(wait uint32) error {
 	}
 	for i := range k.sq[:k.queued] {
 		e := &k.sq[i]
-		if e.UserData&commandBit == 0 {
-			k.driver(e)
-		} else {
+		switch {
+		case e.UserData&commandBit != 0:
 			k.start(e)
+		case e.UserData&bellData != 0:
+			k.bell(e)
+		default:
+			k.driver(e)
 		}
 	}
 	k.queued = 0
@@ -157,11 +166,15 @@ func (k *kernel) Enter(wait uint32) error {
 	}
 	k.deliver(false)
 	k.complete(false)
+	k.hear(false)
 	if wait > 0 && k.head == len(k.cq) {
 		k.complete(true)
 	}
 	if wait > 0 && k.head == len(k.cq) {
 		k.deliver(true)
+	}
+	for wait > 0 && k.head == len(k.cq) && k.idle != nil && k.idle() {
+		k.hear(true)
 	}
 	if wait > 0 && k.head == len(k.cq) && k.next == len(k.asks) && k.serving == 0 {
 		k.abort()
@@ -188,7 +201,7 @@ func (k *kernel) Next() (uapi.CQE, bool) {
 	k.head++
 	if c.UserData&commandBit != 0 {
 		k.reaped(uint32(c.UserData), c.Res)
-	} else if c.Res == 0 {
+	} else if c.Res == 0 && c.UserData&bellData == 0 {
 		k.given = int(c.UserData)
 		if !k.silent {
 			k.order = append(k.order, k.tags[k.given].ask)

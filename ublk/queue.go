@@ -4,7 +4,8 @@ package ublk
 //
 //  1. fetch: every tag is given to the driver once, with the address of its buffer.
 //  2. run: Enter returns; a completed fetch is a request in the tag's descriptor.
-//  3. accept: the descriptor is read once, checked, and put into the tag.
+//  3. accept: the descriptor is read once, checked, and put into the tag. A request that runs into a hold waits in
+//     parked until the bell is rung for its release (park.go, holds.go).
 //  4. advance: the mapper turns as much of the request as there is room for into segments ("a wave"); segments that a
 //     disk can take together become one command, a vector if they lie apart in the buffer. No system call yet.
 //  5. run: one Enter per turn submits all that was queued and waits.
@@ -57,6 +58,7 @@ type tag struct {
 	left   uint32 // commands in flight
 	errno  unix.Errno
 	synced bool // the flush behind a FUA discard was sent
+	busy   bool // in flight: taken, neither parked nor committed
 }
 
 // queue is one hardware queue of a device.
@@ -80,6 +82,10 @@ type queue struct {
 	segs    []target.Segment
 	segOp   []uint32
 	starved []uint16 // tags that wait for free ops, oldest first
+	parked  []uint16 // tags that a hold keeps out, oldest first
+	held    *atomic.Pointer[held]
+	gate    *gate
+	owed    *held    // a snapshot that is not settled yet
 	live    int      // tags that the driver has not ended
 	flying  int      // commands in flight
 	broken  error    // of Enter: the ring is gone
@@ -100,10 +106,10 @@ type Stats struct {
 }
 
 // newQueue makes the state of a queue. Memory that the kernel sees comes from the caller.
-func newQueue(id, depth int, r ring, charFD int, b bounds, m Mapper, disks []Backing, mem queueMemory) *queue {
+func newQueue(id, depth int, r ring, charFD int, b bounds, m Mapper, disks []Backing, mem queueMemory, hs *holds, g *gate) *queue {
 	q := &queue{id: id, ring: r, charFD: int32(charFD), bounds: b, mapper: m, disks: disks,
 		descs: mem.descs, bufAddr: mem.bufAddr, bufLen: uint64(b.maxIO) * 512, iovs: mem.iovs, wave: len(mem.iovs) / depth,
-		tags: make([]tag, depth), live: depth, stats: &Stats{}}
+		tags: make([]tag, depth), live: depth, held: &hs.now, gate: g, stats: &Stats{}}
 	n := opsFor(depth, m.Fan())
 	q.ops, q.free = make([]op, n), make([]uint32, n)
 	for i := range q.free {
@@ -112,6 +118,7 @@ func newQueue(id, depth int, r ring, charFD int, b bounds, m Mapper, disks []Bac
 	q.segs = make([]target.Segment, 0, q.wave)
 	q.segOp = make([]uint32, q.wave)
 	q.starved = make([]uint16, 0, depth)
+	q.parked = make([]uint16, 0, depth)
 	return q
 }
 
@@ -140,6 +147,7 @@ func (q *queue) fetch() error {
 // run serves until the driver has ended every tag and no command is in flight. It returns what went wrong, if the end
 // was not the driver's.
 func (q *queue) run() error {
+	q.listen()
 	for q.live > 0 { // a tag with commands in flight is not ended: its commit is to come
 		if err := q.ring.Enter(1); err != nil {
 			return err
@@ -149,9 +157,12 @@ func (q *queue) run() error {
 			if !ok {
 				break
 			}
-			if c.UserData&commandBit != 0 {
+			switch {
+			case c.UserData&commandBit != 0:
 				q.reap(uint32(c.UserData), c.Res)
-			} else {
+			case c.UserData == bellData:
+				q.rung(c.Res)
+			default:
 				q.accept(uint16(c.UserData), c.Res)
 			}
 		}
@@ -159,6 +170,12 @@ func (q *queue) run() error {
 		if q.broken != nil {
 			return q.broken
 		}
+		if q.owed != nil {
+			q.acknowledge()
+		}
+	}
+	if err := q.hush(); err != nil {
+		return err
 	}
 	return q.failure
 }
@@ -180,6 +197,13 @@ func (q *queue) accept(t uint16, res int32) {
 	}
 	q.stats.Requests[r.op].Add(1)
 	q.stats.Bytes[r.op].Add(r.r.Len * 512)
+	if s := q.held.Load(); s != nil && s.stops(r.op, r.r) {
+		// What comes behind it may overtake it, overlapping or not: the block layer promises no order between requests that
+		// are under way together.
+		q.parked = append(q.parked, t)
+		return
+	}
+	tg.busy = true
 	q.advance(t)
 }
 
@@ -312,6 +336,7 @@ func (q *queue) feed() {
 // hot path
 func (q *queue) commit(t uint16) {
 	tg := &q.tags[t]
+	tg.busy = false
 	var res int32
 	switch {
 	case tg.errno != 0:

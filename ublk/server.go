@@ -25,6 +25,7 @@ type server struct {
 	descs  []byte
 	bufs   []byte
 	iovs   []byte
+	gate   *gate
 	done   chan struct{} // closed when the goroutine has ended
 	leak   bool          // the queue ended with commands in flight: its memory stays mapped
 }
@@ -51,6 +52,9 @@ func (s *server) start() (err error) {
 	if s.iovs, err = mapAnon(depth * wave * 16); err != nil {
 		return err
 	}
+	if s.gate, err = s.dev.holds.join(); err != nil {
+		return err
+	}
 	ready := make(chan error, 1)
 	go s.run(ready)
 	if err = <-ready; err != nil {
@@ -64,10 +68,11 @@ func (s *server) start() (err error) {
 func (s *server) run(ready chan<- error) {
 	runtime.LockOSThread()
 	defer close(s.done)
+	defer s.dev.holds.leave(s.gate)       // behind the ring's end
 	_ = unix.SchedSetaffinity(0, &s.mask) // a hint: a cpuset may forbid it
 	depth, fan := s.dev.spec.Depth, s.mapper.Fan()
 	ops := opsFor(depth, fan)
-	r, err := uring.New(uring.Options{Entries: uint32(min(4096, 2*depth+64)), CQEntries: uint32(min(65536, depth+ops)), Deferred: true})
+	r, err := uring.New(uring.Options{Entries: uint32(min(4096, 2*depth+64)), CQEntries: uint32(min(65536, depth+ops+1)), Deferred: true})
 	if err != nil {
 		ready <- err
 		return
@@ -75,7 +80,7 @@ func (s *server) run(ready chan<- error) {
 	defer r.Close()
 	b := bounds{sectors: s.dev.spec.Sectors, maxIO: s.dev.spec.MaxIO / 512, lbs: uint64(s.dev.spec.Limits.LogicalBlock) / 512, readOnly: s.dev.spec.ReadOnly || s.dev.spec.Limits.ReadOnly}
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
-		queueMemory{descs: descsOf(s.descs, depth), bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/16)})
+		queueMemory{descs: descsOf(s.descs, depth), bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/16)}, s.dev.holds, s.gate)
 	s.q.failed = s.dev.fail
 	if err := s.q.fetch(); err != nil {
 		ready <- err
@@ -116,6 +121,9 @@ func (s *server) free() {
 	if s.descs != nil {
 		_ = unix.Munmap(s.descs)
 		s.descs = nil
+	}
+	if s.gate != nil {
+		s.gate.free()
 	}
 	if s.leak {
 		return

@@ -93,7 +93,85 @@ type (
 		Commands      uint64   `json:"commands"`
 		Retries       uint64   `json:"retries"`
 		Inexpressible []string `json:"inexpressible"`
-		Failure       string   `json:"failure,omitempty"`
+		Copies        []struct {
+			Source      string `json:"source"`
+			Destination string `json:"destination"`
+			progressDoc
+		} `json:"copies"`
+		Failure string `json:"failure,omitempty"`
+	}
+	progressDoc struct {
+		ID        uint64  `json:"id"`
+		Bytes     uint64  `json:"bytes"`
+		Total     uint64  `json:"total_bytes"`
+		Offloaded uint64  `json:"offloaded_bytes"`
+		Emulated  uint64  `json:"emulated_bytes"`
+		Seconds   float64 `json:"seconds"`
+	}
+	planDoc struct {
+		Schema int `json:"schema"`
+		Pieces []struct {
+			Src     placeDoc `json:"src"`
+			Dst     placeDoc `json:"dst"`
+			Sectors uint64   `json:"sectors"`
+		} `json:"pieces"`
+		Commands []struct {
+			Method  string `json:"method"`
+			Sources []struct {
+				placeDoc
+				Sectors uint64 `json:"sectors"`
+			} `json:"sources"`
+			Dst     placeDoc `json:"dst"`
+			Sectors uint64   `json:"sectors"`
+		} `json:"commands"`
+		planTotalsDoc
+	}
+	planSummaryDoc struct {
+		Schema   int    `json:"schema"`
+		Pieces   uint64 `json:"piece_count"`
+		Commands uint64 `json:"command_count"`
+		planTotalsDoc
+	}
+	planTotalsDoc struct {
+		Bytes     uint64  `json:"bytes"`
+		Offloaded uint64  `json:"offloaded_bytes"`
+		Emulated  uint64  `json:"emulated_bytes"`
+		Host      uint64  `json:"host_bytes"`
+		Refused   *string `json:"refused"`
+	}
+	placeDoc struct {
+		Disk  string `json:"disk"`
+		Start uint64 `json:"start"`
+	}
+	copyDoc struct {
+		Schema    int            `json:"schema"`
+		Bytes     uint64         `json:"bytes"`
+		Offloaded uint64         `json:"offloaded_bytes"`
+		Emulated  uint64         `json:"emulated_bytes"`
+		Host      uint64         `json:"host_bytes"`
+		Commands  uint64         `json:"commands"`
+		Seconds   float64        `json:"seconds"`
+		Failed    []failureDoc   `json:"failed"`
+		Total     uint64         `json:"total_bytes"`
+		Zeroed    uint64         `json:"zeroed_bytes"`
+		Onto      uint64         `json:"onto_bytes"`
+		Read      uint64         `json:"host_read_bytes"`
+		Written   uint64         `json:"host_written_bytes"`
+		By        map[string]int `json:"commands_by_method"`
+		Reads     uint64         `json:"reads"`
+		Fallbacks []failureDoc   `json:"fallbacks"`
+		More      uint64         `json:"more_failures"`
+		Complete  bool           `json:"complete"`
+		Error     string         `json:"error"`
+	}
+	failureDoc struct {
+		Offset uint64 `json:"offset"`
+		Bytes  uint64 `json:"bytes"`
+		Method string `json:"method"`
+		Side   string `json:"side"`
+		Disk   string `json:"disk"`
+		Sector uint64 `json:"sector"`
+		Error  string `json:"error"`
 	}
 	versionDoc struct {
 		Schema  int    `json:"schema"`
@@ -149,6 +227,16 @@ table = """
 1024 256 striped 2 32 a 2048 b 0
 """
 `
+	filesTOML = `version = 1
+[disk.a]
+file = "a.img"
+create = "1MiB"
+[disk.b]
+file = "b.img"
+create = "1MiB"
+[device.d]
+table = "0 3072 striped 2 48 a 0 b 512"
+`
 	warnTOML = goodTOML + "[disk.spare]\nsize = \"1MiB\"\n"
 	badTOML  = goodTOML + "[device.bad]\nid = \"x\"\n"
 )
@@ -163,6 +251,7 @@ func write(t *testing.T, text string) string {
 // stderr.
 func TestSchema(t *testing.T) {
 	good, warn, bad := write(t, goodTOML), write(t, warnTOML), write(t, badTOML)
+	files := write(t, filesTOML)
 	runDir := filepath.Join(t.TempDir(), "run")
 	for _, c := range []struct {
 		name string
@@ -182,6 +271,13 @@ func TestSchema(t *testing.T) {
 		{"map discard", []string{"map", "data", "discard", "0s+1280s", "-c", good}, exitOK, &mapDoc{}, false},
 		{"map flush", []string{"map", "data", "flush", "-c", good}, exitOK, &mapDoc{}, false},
 		{"map warnings", []string{"map", "data", "read", "0s+1s", "-c", warn}, exitOK, &mapDoc{}, true},
+		{"plan", []string{"plan", "data:0s+1024s", "data:256s", "-c", good}, exitOK, &planDoc{}, false},
+		{"plan of nothing but onto itself", []string{"plan", "data:0s+8s", "data:0s", "-c", good}, exitOK, &planDoc{}, false},
+		{"plan refused", []string{"plan", "data:0s+8s", "data:1280s", "-c", good}, exitOK, &planDoc{}, false},
+		{"plan summary", []string{"plan", "data:0s+1024s", "data:256s", "-c", good, "--summary"}, exitOK, &planSummaryDoc{}, false},
+		{"plan summary refused", []string{"plan", "data:0s+8s", "data:1280s", "-c", good, "--summary"}, exitOK, &planSummaryDoc{}, false},
+		{"plan warnings", []string{"plan", "data:0s+8s", "data:8s", "-c", warn}, exitOK, &planDoc{}, true},
+		{"copy", []string{"copy", "d:0s+1024s", "d:1024s", "-c", files, "--run-dir", runDir}, exitOK, &copyDoc{}, false},
 		{"ls", []string{"ls", "--run-dir", runDir}, exitOK, &listDoc{}, false},
 		{"version", []string{"version"}, exitOK, &versionDoc{}, false},
 	} {
@@ -201,6 +297,7 @@ func TestSchema(t *testing.T) {
 // TestSchemaFailure: with --json a verb that fails prints nothing on stdout, and why on stderr. Only check prints its
 // object (TestSchema).
 func TestSchemaFailure(t *testing.T) {
+	files := write(t, filesTOML)
 	good, bad, none := write(t, goodTOML), write(t, badTOML), filepath.Join(t.TempDir(), "none.toml")
 	runDir := filepath.Join(t.TempDir(), "run")
 	for _, c := range []struct {
@@ -217,6 +314,15 @@ func TestSchemaFailure(t *testing.T) {
 		{exitNotFound, []string{"map", "-c", good, "nosuch", "read", "0s+1s"}},
 		{exitUsage, []string{"map", "-c", good, "data", "read", "0s+1281s"}},
 		{exitUsage, []string{"map", "-c", good, "data", "reed", "0s+1s"}},
+		{exitConfig, []string{"plan", "-c", bad, "data:0s+1s", "data:1s"}},
+		{exitNotFound, []string{"plan", "-c", none, "data:0s+1s", "data:1s"}},
+		{exitNotFound, []string{"plan", "-c", good, "nosuch:0s+1s", "data:1s"}},
+		{exitUsage, []string{"plan", "-c", good, "data:0s", "data:1s"}},
+		{exitConfig, []string{"copy", "-c", bad, "data:0s+1s", "data:1s", "--run-dir", runDir}},
+		{exitNotFound, []string{"copy", "-c", none, "data:0s+1s", "data:1s", "--run-dir", runDir}},
+		{exitNotFound, []string{"copy", "-c", good, "data:0s+1s", "nosuch:1s", "--run-dir", runDir}},
+		{exitUsage, []string{"copy", "-c", files, "d:0s+1s", "d:3072s", "--run-dir", runDir}},
+		{exitFailure, []string{"copy", "-c", files, "d:0s+1s", "d:8s", "--fallback", "fail", "--run-dir", runDir}},
 		{exitConfig, []string{"up", "-c", bad, "--run-dir", runDir}},
 		{exitNotFound, []string{"up", "-c", none, "--run-dir", runDir}},
 		{exitNotFound, []string{"status", "data", "-c", good, "--run-dir", runDir}},
@@ -239,7 +345,8 @@ func TestSchemaServed(t *testing.T) {
 	dev := daemon.DeviceInfo{Name: "data", Node: "/dev/ublkb7", Link: "/dev/ublk-linear/data", ID: 7, State: "live", Bytes: 1280 * 512, PID: 812, Config: file}
 	st := daemon.Status{Schema: 1, DeviceInfo: dev, Sectors: 1280, Queues: 2, Depth: 64, MaxIO: 1 << 20, DataPath: "buffer", Features: []string{"USER_COPY"},
 		Table: "0 1280 linear a 0\n", Disks: []daemon.DiskStatus{{Name: "a", Kind: "file", Node: "/a.img", Bytes: 1 << 30}},
-		IO: map[string]daemon.IOCount{"read": {Requests: 1, Bytes: 4096}}, Inexpressible: []string{}}
+		IO: map[string]daemon.IOCount{"read": {Requests: 1, Bytes: 4096}}, Inexpressible: []string{},
+		Copies: []daemon.CopyInfo{{Source: "data", Destination: "data", CopyProgress: daemon.CopyProgress{ID: 3, Bytes: 512, Total: 1024, Emulated: 512, Seconds: 1}}}}
 	fakeServer(t, file, runDir, answers{
 		"GET /v1/devices":      {200, daemon.List{Schema: 1, Devices: []daemon.DeviceInfo{dev}}},
 		"GET /v1/devices/data": {200, st},

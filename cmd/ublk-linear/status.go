@@ -66,6 +66,9 @@ func printStatus(out io.Writer, s daemon.Status) error {
 	}
 	row("errors", "%d", s.Errors)
 	row("commands", "%d sent to disks, %d of them again", s.Commands, s.Retries)
+	for i, c := range s.Copies {
+		row([]string{"copies", ""}[min(i, 1)], "%d: %s to %s, %s", c.ID, c.Source, c.Destination, progressText(c.CopyProgress))
+	}
 	for i, l := range s.Inexpressible {
 		row([]string{"not said", ""}[min(i, 1)], "%s", l)
 	}

@@ -32,7 +32,7 @@ func refused(t testing.TB, toml string, code int, say ...string) {
 		}
 	}
 	t.Log(strings.TrimSpace(s.err.String()))
-	within(t, 5*time.Second, "only the devices from before", func() bool {
+	within(t, "only the devices from before", func() bool {
 		after, _ := filepath.Glob("/sys/class/ublk-char/*")
 		return len(after) == len(before)
 	})
@@ -103,12 +103,7 @@ func TestFailedStart(t *testing.T) {
 		if _, err := os.Lstat("/dev/ublk-linear/good"); err == nil {
 			t.Error("the first device's link is still there")
 		}
-		fd, err := unix.Open(a, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Errorf("the disk is not free: %v", err)
-		} else {
-			_ = unix.Close(fd)
-		}
+		isFree(t, a)
 	})
 	t.Run("served already", func(t *testing.T) {
 		s := up(t, toml)
@@ -138,7 +133,7 @@ func TestFailedStart(t *testing.T) {
 		refused(t, toml, 1, "modprobe ublk_drv")
 	})
 	t.Run("with the driver again", func(t *testing.T) {
-		within(t, 5*time.Second, "/dev/ublk-control", func() bool { _, err := os.Stat("/dev/ublk-control"); return err == nil })
+		within(t, "/dev/ublk-control", func() bool { _, err := os.Stat("/dev/ublk-control"); return err == nil })
 		up(t, toml)
 	})
 	nothingLeft(t, a, b)
@@ -170,7 +165,7 @@ func TestDownInUse(t *testing.T) {
 		if code, out := down(s); code != 0 {
 			t.Errorf("exit %d: %s", code, out)
 		}
-		if err := s.wait(20 * time.Second); err != nil {
+		if err := s.wait(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -201,7 +196,7 @@ func TestDownInUse(t *testing.T) {
 				s.signal(unix.SIGTERM)
 			} else if strings.HasSuffix(c, "SIGKILL") {
 				s.signal(unix.SIGKILL)
-				_ = s.wait(20 * time.Second)
+				_ = s.wait()
 				if s, err = tryUp(t, s.file); err != nil {
 					t.Errorf("up after %v: %v", time.Since(start).Round(time.Millisecond), err)
 				} else if code, out := down(s); code != 0 {
@@ -210,15 +205,11 @@ func TestDownInUse(t *testing.T) {
 			} else if code, out := down(s, "--force"); code != 0 {
 				t.Errorf("after %v exit %d: %s", time.Since(start).Round(time.Millisecond), code, out)
 			}
-			if err := s.wait(60 * time.Second); err != nil {
+			if err := s.wait(); err != nil {
 				t.Errorf("the server: %v\n%s", err, s.err)
 			}
-			if took := time.Since(start); took > 20*time.Second {
-				t.Errorf("it took %v", took.Round(time.Millisecond))
-			} else {
-				t.Logf("it took %v", took.Round(time.Millisecond))
-			}
-			leave()
+			t.Logf("it took %v", time.Since(start).Round(time.Millisecond))
+			leave() // only now
 			nothingLeft(t, a)
 			// Its file can be served again.
 			if s, err = tryUp(t, s.file); err != nil {

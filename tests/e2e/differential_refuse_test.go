@@ -62,7 +62,8 @@ var flaws = []flaw{
 // What dm refuses we refuse, and what it takes we take.
 func TestDifferentialRefusals(t *testing.T) {
 	needGuest(t)
-	const mib, nRefusals = 4, 40
+	const mib = 4
+	nRefusals := scaled(40, 25)
 	s := seed(t)
 	own := []string{nullBlk(t, mib), nullBlk(t, mib), nullBlk(t, mib, "blocksize=4096")}
 	dm := []string{nullBlk(t, mib), nullBlk(t, mib), nullBlk(t, mib, "blocksize=4096")}

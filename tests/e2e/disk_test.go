@@ -107,11 +107,10 @@ func dmRemove(t testing.TB, name string) {
 	t.Helper()
 	var out []byte
 	var err error
-	for range 50 { // a probe of udev's, or the last reference, may hold it for a moment
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // a probe of udev's, or the last reference, may hold it for a moment
 		if out, err = exec.Command("dmsetup", "remove", "--noudevsync", name).CombinedOutput(); err == nil {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	t.Errorf("dmsetup remove %s: %v\n%s", name, err, out)
 }

@@ -46,6 +46,9 @@ func dmCreateAll(t testing.TB, tables []dmTable) map[string]string {
 // dmRemoveAll removes those of the names that are there.
 func dmRemoveAll(t testing.TB, names []string) {
 	t.Helper()
+	if len(names) == 0 {
+		return // dmsetup calls that an error
+	}
 	out, err := exec.Command("dmsetup", append([]string{"remove", "--noudevsync", "--retry"}, names...)...).CombinedOutput()
 	if err != nil && !t.Failed() {
 		t.Errorf("dmsetup remove: %v\n%s", err, out)
@@ -63,11 +66,10 @@ func scsiDisks(t testing.TB, n, mib, lbs int) []string {
 	t.Cleanup(func() {
 		var out []byte
 		var err error
-		for range 50 { // the last close of a disk is not quite done
+		for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // the last close of a disk is not quite done
 			if out, err = exec.Command("rmmod", "scsi_debug").CombinedOutput(); err == nil {
 				return
 			}
-			time.Sleep(100 * time.Millisecond)
 		}
 		t.Errorf("rmmod scsi_debug: %v\n%s", err, out)
 	})
@@ -76,7 +78,7 @@ func scsiDisks(t testing.TB, n, mib, lbs int) []string {
 			t.Fatal(err)
 		}
 	}
-	for range 200 {
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		found, _ := filepath.Glob("/sys/bus/pseudo/devices/adapter*/host*/target*/*/block/sd*")
 		var nodes []string
 		for _, f := range found {
@@ -91,7 +93,6 @@ func scsiDisks(t testing.TB, n, mib, lbs int) []string {
 		if len(nodes) == n {
 			return nodes
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("scsi_debug did not bring %d disks", n)
 	return nil

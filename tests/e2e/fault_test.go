@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -253,10 +252,10 @@ func TestErrno(t *testing.T) {
 		sh(t, "modprobe", "sd_mod")
 		sh(t, "modprobe", "scsi_debug", "add_host=1", "num_tgts=2", "dev_size_mb=8", "delay=0")
 		t.Cleanup(func() {
-			within(t, 10*time.Second, "rmmod scsi_debug", func() bool { return exec.Command("rmmod", "scsi_debug").Run() == nil })
+			within(t, "rmmod scsi_debug", func() bool { return exec.Command("rmmod", "scsi_debug").Run() == nil })
 		})
 		var disks []string
-		within(t, 20*time.Second, "two SCSI disks", func() bool {
+		within(t, "two SCSI disks", func() bool {
 			disks, _ = filepath.Glob("/dev/sd?")
 			return len(disks) == 2
 		})

@@ -37,7 +37,7 @@ func tableDevice(name, table string) string {
 }
 
 // fio runs a job file; every job ends with crc32c verification of what it wrote. It must end well and in time.
-func fio(t testing.TB, node, jobs string, limit time.Duration) {
+func fio(t testing.TB, node, jobs string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "jobs.fio")
 	head := fmt.Sprintf("[global]\nfilename=%s\nioengine=io_uring\ndirect=1\nverify=crc32c\nverify_fatal=1\ndo_verify=1\nrandrepeat=0\n"+
@@ -45,7 +45,7 @@ func fio(t testing.TB, node, jobs string, limit time.Duration) {
 	if err := os.WriteFile(file, []byte(head+jobs), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("timeout", "-s", "KILL", fmt.Sprint(int(limit.Seconds())), "fio", "--minimal", file)
+	cmd := exec.Command("timeout", "-s", "KILL", fmt.Sprint(scaled(int(hang.Seconds()), 8)), "fio", "--minimal", file)
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -107,7 +107,7 @@ func TestFio(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := up(t, c.disks+tableDevice("data", c.table))
 			for _, set := range c.sets {
-				fio(t, s.dev["data"], fioJobs(c.lbs)[set], time.Duration(scaled(60, 8))*time.Second)
+				fio(t, s.dev["data"], fioJobs(c.lbs)[set])
 			}
 			if st := status(t, s, "data"); st.Errors != 0 || st.IO["write"].Requests == 0 {
 				t.Errorf("%d errors, %d writes", st.Errors, st.IO["write"].Requests)

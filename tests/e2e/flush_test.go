@@ -54,7 +54,7 @@ func (d *logDisk) mark(t testing.TB, mark string) {
 // entries reads the log up to a mark, which was sent before, and waits until it is there.
 func (d *logDisk) entries(t testing.TB, mark string) (out []logEntry) {
 	t.Helper()
-	within(t, 20*time.Second, "mark "+mark+" in the log of "+d.name, func() bool {
+	within(t, "mark "+mark+" in the log of "+d.name, func() bool {
 		out = d.read(t)
 		for i, e := range out {
 			if e.flags&logMark != 0 && string(e.data) == mark {
@@ -364,6 +364,7 @@ func TestFsyncReplay(t *testing.T) {
 	var mu sync.Mutex
 	done := make([]uint64, writers*per) // the stamp of each block's last completed write
 	begun := make([]uint64, writers*per)
+	writes := 0 // completed
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	fd := openDirect(t, s.dev["data"])
@@ -395,16 +396,20 @@ func TestFsyncReplay(t *testing.T) {
 				for i := range n {
 					done[first+i] = stamp
 				}
+				writes++
 				mu.Unlock()
 			}
 		})
 	}
 	var promised [][]uint64
 	for i := range scaled(4, 4) {
-		time.Sleep(200 * time.Millisecond)
-		mu.Lock()
-		now := append([]uint64{}, done...)
-		mu.Unlock()
+		var now []uint64
+		for written := 0; written < 60*(i+1) && !t.Failed(); { // not all of these are other blocks each time
+			time.Sleep(50 * time.Millisecond)
+			mu.Lock()
+			now, written = append(now[:0], done...), writes
+			mu.Unlock()
+		}
 		if err := unix.Fsync(fd); err != nil {
 			t.Fatal(err)
 		}

@@ -99,7 +99,7 @@ func addParts(t *testing.T, node string, starts ...uint64) []string {
 		if strings.ContainsAny(node[len(node)-1:], "0123456789") {
 			part = node + "p" + no
 		}
-		within(t, 5*time.Second, part, func() bool {
+		within(t, part, func() bool {
 			_, err := os.Stat(part)
 			return err == nil
 		})
@@ -140,11 +140,10 @@ func removeModule(t *testing.T, name string) {
 	t.Helper()
 	var out []byte
 	var err error
-	for range 50 {
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if out, err = exec.Command("rmmod", name).CombinedOutput(); err == nil {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	t.Errorf("rmmod %s: %v\n%s", name, err, out)
 }
@@ -175,7 +174,7 @@ func scsiHosts(t *testing.T, n int, params ...string) []string {
 		}
 		return len(nodes) == n
 	}
-	if !within(t, 20*time.Second, "disks of scsi_debug", ready) {
+	if !within(t, "disks of scsi_debug", ready) {
 		t.FailNow()
 	}
 	slices.Sort(nodes)

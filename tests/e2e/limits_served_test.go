@@ -102,6 +102,9 @@ func TestLimitsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	within(t, "what up -v logs of the last device", func() bool { // stderr may come behind stdout
+		return strings.Contains(s.err.String(), `msg="device is up" name=`+devices[len(devices)-1].name+" ")
+	})
 	logged := inexpressibleLogged(s.err.String())
 	kinds := map[string]int{}
 	for _, said := range logged {

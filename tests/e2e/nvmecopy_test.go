@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -125,7 +124,7 @@ func onePartition(t *testing.T, name string, block int64) string {
 		}
 	})
 	part := name + "p1"
-	within(t, 5*time.Second, "partition "+part, func() bool {
+	within(t, "partition "+part, func() bool {
 		_, err := os.Stat("/dev/" + part)
 		return err == nil
 	})

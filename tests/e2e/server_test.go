@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ublk-go/ublk-linear/daemon"
 )
 
 // server is one `ublk-linear up` of a test.
@@ -101,7 +103,7 @@ func tryUp(t testing.TB, file string, flags ...string) (*server, error) {
 		_, _ = io.Copy(io.Discard, out)
 		s.done <- s.cmd.Wait()
 	}()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(hang)
 	for len(s.dev) < want {
 		select {
 		case l, ok := <-lines:
@@ -113,7 +115,7 @@ func tryUp(t testing.TB, file string, flags ...string) (*server, error) {
 			s.dev[name] = node
 		case <-deadline:
 			_ = s.cmd.Process.Kill()
-			return s, fmt.Errorf("up: %d of %d devices after 60 s\n%s", len(s.dev), want, s.err)
+			return s, fmt.Errorf("up: %d of %d devices after %v\n%s", len(s.dev), want, hang, s.err)
 		}
 	}
 	return s, nil
@@ -145,7 +147,7 @@ func (s *server) down() {
 		s.t.Errorf("down: %v\n%s%s", err, out, s.err)
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	}
-	if err := s.wait(60 * time.Second); err != nil {
+	if err := s.wait(); err != nil {
 		s.t.Errorf("up: %v\n%s", err, s.err)
 	}
 }
@@ -154,7 +156,7 @@ func (s *server) down() {
 func (s *server) signal(sig os.Signal) { _ = s.cmd.Process.Signal(sig) }
 
 // wait waits for the server's exit and returns it.
-func (s *server) wait(d time.Duration) error {
+func (s *server) wait() error {
 	if s.gone {
 		return s.rc
 	}
@@ -162,7 +164,17 @@ func (s *server) wait(d time.Duration) error {
 	case s.rc = <-s.done:
 		s.gone = true
 		return s.rc
-	case <-time.After(d):
-		return fmt.Errorf("still there after %v", d)
+	case <-time.After(hang):
+		return fmt.Errorf("still there after %v", hang)
 	}
+}
+
+// client talks to the server of a file without a process of its own.
+func client(t testing.TB, file string) *daemon.Client {
+	t.Helper()
+	inst, err := daemon.NewInstance(file, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return daemon.NewClient(inst)
 }

@@ -1,12 +1,17 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/rand"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/ublk-go/ublk-linear/daemon"
 )
 
 // What is written through a device is on the disks where the table says, and `ls`, `status` and the link know it.
@@ -62,4 +67,52 @@ table = """
 	if out := sh(t, "ublk-linear", "status", "data", "-c", s.file); !strings.Contains(out, "0 2048 linear a 64") {
 		t.Errorf("status: %s", out)
 	}
+}
+
+// Whoever reads that a device is there may ask for it, or take all down, at once, though the server starts others yet.
+func TestAskedAtOnce(t *testing.T) {
+	needGuest(t)
+	const n = 12
+	a := nullBlk(t, 64)
+	toml := pathDisks(a)
+	for i := range n {
+		toml += tableDevice(fmt.Sprintf("m%d", i), fmt.Sprintf("0 4096 linear a %d", i*4096))
+	}
+	file := writeConfig(t, toml)
+	c := client(t, file)
+	cmd := exec.Command("ublk-linear", "up", "-c", file)
+	errs := &lockedBuffer{}
+	cmd.Stderr = errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "m0 /dev/ublkb") {
+		t.Errorf("it says %q (%v)", lines.Text(), lines.Err())
+	}
+	st, err := c.Status(t.Context(), "m0")
+	if err != nil || "m0 "+st.Node != lines.Text() {
+		t.Errorf("status after %q: %s, %v", lines.Text(), st.Node, err)
+	}
+	if text := sh(t, "ublk-linear", "ls"); !strings.Contains(text, fmt.Sprint(cmd.Process.Pid)) {
+		t.Errorf("ls does not know the server %d:\n%s", cmd.Process.Pid, text)
+	}
+	if _, err := c.Down(t.Context(), daemon.DownRequest{}); err != nil {
+		t.Errorf("down: %v", err)
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+	}
+	said := 1
+	for lines.Scan() {
+		said++
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("up: %v\n%s", err, errs)
+	}
+	t.Logf("%d of %d devices were announced", said, n)
+	nothingLeft(t, a)
 }

@@ -19,22 +19,25 @@ var imports = map[string][]string{
 	"target/stripe":       {"target", "limits"},
 	"remap":               {"target", "limits"},
 	"disk":                {"limits", "target"},
+	"copy":                {"target", "limits", "remap", "disk"},
 	"ublk":                {"target", "limits", "ublk/internal/uapi", "ublk/internal/uring"},
-	"daemon":              {"config", "limits", "target", "target/linear", "target/stripe", "remap", "disk", "ublk"},
-	"cmd/ublk-linear":     {"daemon", "config", "limits", "target", "target/linear", "target/stripe", "remap"},
+	"daemon":              {"config", "limits", "target", "target/linear", "target/stripe", "remap", "disk", "copy", "ublk"},
+	"cmd/ublk-linear":     {"daemon", "config", "limits", "target", "target/linear", "target/stripe", "remap", "copy"},
 
-	"tests/house":      {},
-	"tests/e2e":        {},
-	"tests/guest":      {},
-	"tests/guest/init": {"tests/guest"},
-	"tests/vm":         {"tests/guest"},
-	"tests/cmd/vmrun":  {"tests/vm"},
+	"tests/house":         {},
+	"tests/e2e":           {},
+	"tests/guest":         {},
+	"tests/guest/init":    {"tests/guest"},
+	"tests/vm":            {"tests/guest"},
+	"tests/cmd/vmrun":     {"tests/vm"},
+	"tests/cmd/copybench": {},
 }
 
 // others is what of other people's each package may import, tests apart; a package that is not here: nothing.
 var others = map[string][]string{
 	"config":              {"github.com/BurntSushi/toml"},
 	"disk":                {"golang.org/x/sys/unix"},
+	"copy":                {"golang.org/x/sys/unix"},
 	"ublk":                {"golang.org/x/sys/unix"},
 	"ublk/internal/uring": {"golang.org/x/sys/unix"},
 	"daemon":              {"golang.org/x/sys/unix"},

@@ -1,0 +1,65 @@
+package blkcopy
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/disk"
+	"github.com/ublk-go/ublk-linear/limits"
+	"github.com/ublk-go/ublk-linear/target"
+)
+
+// Methods is the ways in which open disks copy by themselves, for an Engine on them. A disk that no plan uses may be nil.
+func Methods(disks []*disk.Disk) map[limits.Method]Method {
+	return map[limits.Method]Method{limits.NVMeCopy: nvmeMethod{disks}, limits.FileCopy: fileMethod{disks}}
+}
+
+// nvmeMethod is NVMe Copy inside one disk.
+type nvmeMethod struct{ disks []*disk.Disk }
+
+// Copy sends one command. It is refused, and nothing is sent, where a source is on another disk than the destination:
+// whatever the disks' domains say, the command would take the source's sectors for those of the destination's namespace.
+// Two partitions of one namespace are refused too, since a command is held to the disk that it is sent to.
+func (m nvmeMethod) Copy(c *Command, p *Policy) (done uint64, err error) {
+	dst := m.disks[c.Dst.Disk]
+	sources := make([]target.Range, 0, len(c.Sources))
+	for _, s := range c.Sources {
+		if s.Disk != c.Dst.Disk {
+			src, why := m.disks[s.Disk], "are not one namespace"
+			if src.Whole() != 0 && src.Whole() == dst.Whole() {
+				why = "are two partitions of one namespace, and a command stays inside its own"
+			}
+			return 0, fmt.Errorf("disks %s and %s %s: %w", src.Name(), dst.Name(), why, unix.EOPNOTSUPP)
+		}
+		sources = append(sources, s.Range)
+	}
+	return dst.CopyNVMe(sources, c.Dst.Start, p.FUA)
+}
+
+// fileMethod is the file system's copy, source by source.
+type fileMethod struct{ disks []*disk.Disk }
+
+// Copy stops at the first source that fails. What is done is counted in whole blocks of both disks, so that the rest can
+// be read and written; under Policy.FUA only what is durable counts.
+func (m fileMethod) Copy(c *Command, p *Policy) (done uint64, err error) {
+	dst := m.disks[c.Dst.Disk]
+	for _, s := range c.Sources {
+		src := m.disks[s.Disk]
+		var n uint64
+		n, err = dst.CopyRange(src, s.Start*512, (c.Dst.Start+done)*512, s.Len*512, p.ShareExtents)
+		if err == nil {
+			done += s.Len
+			continue
+		}
+		block := uint64(max(src.Limits().LogicalBlock, dst.Limits().LogicalBlock, 512))
+		done += min(n, s.Len*512) / block * block / 512
+		break
+	}
+	if p.FUA && done > 0 {
+		if e := dst.Sync(); e != nil {
+			return 0, e
+		}
+	}
+	return done, err
+}

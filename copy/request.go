@@ -1,0 +1,102 @@
+package blkcopy
+
+import (
+	"github.com/ublk-go/ublk-linear/limits"
+	"github.com/ublk-go/ublk-linear/remap"
+)
+
+// Seg is a range of a device, in bytes (as blk_copy_seg of the 2026 design).
+type Seg struct{ Pos, Len uint64 }
+
+// Device is a device as a copy needs to know it.
+type Device struct {
+	Name         string // for messages
+	Table        *remap.Table
+	LogicalBlock uint32 // bytes; 0: 512
+	ReadOnly     bool
+	Zoned        bool
+}
+
+// Disk is a disk as a plan needs to know it. Its place in the list is its target.Disk.
+type Disk struct {
+	Name         string
+	LogicalBlock uint32 // bytes; 0: 512
+	Copy         limits.Copy
+}
+
+// MaxSegs is how many segments each side of a request may have.
+const MaxSegs = 1 << 16
+
+// Request is a copy: the bytes of the source segments, in order, go to the destination segments, in order. Both totals
+// are equal; how many segments each side has is free, so that every posted kernel design can be said: N to 1 (2021, 2025),
+// N pairs (2023), 1 to 1 (2024), N to M (2026).
+type Request struct {
+	Src, Dst         *Device // may be one
+	SrcSegs, DstSegs []Seg
+	Policy
+}
+
+// Boundary says what happens to a request that crosses an edge between targets or chunks.
+type Boundary uint8
+
+const (
+	Split          Boundary = iota // it is cut there
+	RefuseBoundary                 // ErrBoundary, and nothing is sent: what v20 of 2024 does (-EIO), and Mikulas' -EOPNOTSUPP of 2022
+)
+
+// Fallback says what happens to what cannot be offloaded.
+type Fallback uint8
+
+const (
+	Emulate Fallback = iota // it is read and written
+	Fail                    // the request fails
+)
+
+// Overlap says what happens when source and destination share blocks, on the device or on a disk.
+type Overlap uint8
+
+const (
+	Memmove       Overlap = iota // the result is as if all was read before anything was written
+	RefuseOverlap                // ErrOverlap
+)
+
+// Bounds and defaults of a Policy, in bytes.
+const (
+	DefaultWindow   = 4 << 20
+	MinWindow       = 64 << 10
+	MaxWindow       = 32 << 20
+	DefaultInFlight = 16 << 20
+	MaxInFlight     = 256 << 20
+)
+
+// Policy says how a copy is to be done. The zero value splits, emulates, and answers as memmove.
+type Policy struct {
+	AtBoundary     Boundary
+	WithoutOffload Fallback // of a pair of disks that cannot
+	AfterFailure   Fallback // of an offload that failed
+	Overlap        Overlap
+
+	FUA          bool // every write is durable when its command ends
+	Flush        bool // at the end every disk that was written is flushed
+	ShareExtents bool // a file system may let both files share blocks (reflink): not a second copy
+	Zeroes       bool // what reads as zeroes is zeroed, not written; holes are not read
+
+	Window   uint64 // bytes planned, locked and done together; 0: DefaultWindow
+	InFlight uint64 // bytes under way at most; 0: DefaultInFlight
+	Rate     uint64 // bytes per second; 0: no bound
+}
+
+// window and inFlight are the values in force.
+func (p *Policy) window() uint64 {
+	if p.Window == 0 {
+		return DefaultWindow
+	}
+	return p.Window
+}
+
+func (p *Policy) inFlight() uint64 {
+	if p.InFlight == 0 {
+		return max(DefaultInFlight, p.window())
+	}
+	return p.InFlight
+}

@@ -1,0 +1,120 @@
+package disk
+
+import (
+	"fmt"
+	"structs"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Of linux/nvme_ioctl.h and the NVMe specification.
+const (
+	nvmeIoctlIOCmd   = 0xc0484e43 // NVME_IOCTL_IO_CMD, _IOWR('N', 0x43, struct nvme_passthru_cmd)
+	nvmeIoctlIO64Cmd = 0xc0504e48 // NVME_IOCTL_IO64_CMD, _IOWR('N', 0x48, struct nvme_passthru_cmd64)
+
+	nvmeOpCopy  = 0x19
+	nvmeCopyFUA = 1 << 30 // in command dword 12, of which the low byte is the number of ranges minus 1
+)
+
+// nvmePassthruCmd64 is struct nvme_passthru_cmd64. struct nvme_passthru_cmd is the same up to TimeoutMS.
+type nvmePassthruCmd64 struct {
+	_           structs.HostLayout
+	Opcode      uint8
+	Flags       uint8
+	_           uint16
+	NSID        uint32
+	CDW2, CDW3  uint32
+	Metadata    uint64
+	Addr        uint64
+	MetadataLen uint32
+	DataLen     uint32
+	CDW10       uint32
+	CDW11       uint32
+	CDW12       uint32
+	CDW13To15   [3]uint32
+	TimeoutMS   uint32 // 0: the driver's
+	Result32    uint32 // the result of nvme_passthru_cmd, reserved in nvme_passthru_cmd64
+	Result      uint64
+}
+
+// Size and offsets as the kernel's header gives them: a wrong one does not compile.
+var (
+	_ [80]struct{} = [unsafe.Sizeof(nvmePassthruCmd64{})]struct{}{}
+	_ [24]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Addr)]struct{}{}
+	_ [36]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.DataLen)]struct{}{}
+	_ [40]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.CDW10)]struct{}{}
+	_ [48]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.CDW12)]struct{}{}
+	_ [64]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.TimeoutMS)]struct{}{}
+	_ [68]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Result32)]struct{}{}
+	_ [72]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Result)]struct{}{}
+	_ [80]struct{} = [nvmeIoctlIO64Cmd >> 16 & 0x3fff]struct{}{}
+	_ [72]struct{} = [nvmeIoctlIOCmd >> 16 & 0x3fff]struct{}{}
+)
+
+// nvmeCall is an ioctl of an NVMe disk, with the command of s, or with nothing if s is nil. It returns what the ioctl does:
+// the status of the completion, or the number of the namespace.
+type nvmeCall func(fd int, request uint, s *nvmeSlot) (uint32, error)
+
+func callNVMe(fd int, request uint, s *nvmeSlot) (uint32, error) {
+	if s == nil {
+		return ioctlNVMe(fd, request, 0)
+	}
+	return ioctlNVMe(fd, request, uintptr(unsafe.Pointer(s.command())))
+}
+
+// nvmeSlot is the memory of one Copy command: the list of its ranges, and behind it the command itself. It is outside the
+// Go heap, as all memory that the kernel reads and writes.
+type nvmeSlot struct{ mem []byte }
+
+func (s *nvmeSlot) list() []byte { return s.mem[:nvmeCopyList] }
+
+func (s *nvmeSlot) command() *nvmePassthruCmd64 {
+	return (*nvmePassthruCmd64)(unsafe.Pointer(&s.mem[nvmeCopyList]))
+}
+
+// send sends the command with one of the two requests. Its list has n ranges, lba is the destination's first block.
+func (s *nvmeSlot) send(call nvmeCall, fd int, request uint, nsid uint32, lba uint64, n int, fua bool) (status, result uint32, err error) {
+	cmd := s.command()
+	*cmd = nvmePassthruCmd64{
+		Opcode: nvmeOpCopy, NSID: nsid, Addr: uint64(uintptr(unsafe.Pointer(&s.mem[0]))), DataLen: uint32(n * nvmeCopyEntry),
+		CDW10: uint32(lba), CDW11: uint32(lba >> 32), CDW12: uint32(n - 1), // the ranges' format is 0
+	}
+	if fua {
+		cmd.CDW12 |= nvmeCopyFUA
+	}
+	status, err = call(fd, request, s)
+	if request == nvmeIoctlIOCmd {
+		return status, cmd.Result32, err
+	}
+	return status, uint32(cmd.Result), err
+}
+
+// slotPool has a fixed number of slots. Each is mapped when it is first used, and stays.
+type slotPool chan *nvmeSlot
+
+// nvmeSlots is of all disks. More commands than it has slots wait.
+var nvmeSlots = newSlots(32)
+
+func newSlots(n int) slotPool {
+	p := make(slotPool, n)
+	for range n {
+		p <- nil
+	}
+	return p
+}
+
+func (p slotPool) get() (*nvmeSlot, error) {
+	s := <-p
+	if s != nil {
+		return s, nil
+	}
+	mem, err := unix.Mmap(-1, 0, nvmeCopyList+int(unsafe.Sizeof(nvmePassthruCmd64{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		p <- nil
+		return nil, fmt.Errorf("memory: %w", err)
+	}
+	return &nvmeSlot{mem}, nil
+}
+
+func (p slotPool) put(s *nvmeSlot) { p <- s }
