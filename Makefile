@@ -11,6 +11,7 @@ SOAK    ?= 2000
 KERNEL  ?= all
 RUN     ?= .
 RESULTS ?= $(BIN)/e2e
+BENCHDIR ?= /var/tmp
 # NVMe disks of the guest: QEMU's defaults, and 4Kn with small copy limits.
 DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb
 
@@ -50,8 +51,8 @@ fuzz:
 
 e2e: build
 	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/e2e.test ./tests/e2e
-	$(VMRUN) -kernel $(KERNEL) -timeout 20m -results $(RESULTS) -file $(BIN)/ublk-linear -file remap/testdata/dm-vectors.txt $(DRIVES) \
-	  -- $(BIN)/e2e.test -test.v -test.timeout 19m -test.run '$(RUN)'
+	$(VMRUN) -kernel $(KERNEL) -timeout 40m -results $(RESULTS) -file $(BIN)/ublk-linear -file remap/testdata/dm-vectors.txt $(DRIVES) \
+	  -- $(BIN)/e2e.test -test.v -test.timeout 39m -test.run '$(RUN)'
 
 lint:
 	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt: $$bad"; exit 1; fi
@@ -60,8 +61,11 @@ lint:
 	$(GO) mod tidy -diff
 	$(GO) test ./tests/house
 
-bench:
+bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./remap ./target/... ./ublk/...
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./copy
+	$(VMRUN) -prepare -kernel $(KERNEL) -need qemu-img=qemu-utils
+	$(GO) run ./tests/cmd/copybench -tool $(BIN)/ublk-linear -dir $(BENCHDIR)
 
 # The long form of what make test samples. Hours are fine.
 soak: build

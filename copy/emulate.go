@@ -119,9 +119,36 @@ func (x *execution) read(stretch int) {
 			have += more
 		}
 		if have < n {
+			have, err = x.search(s.src.Disk, bufs[i], s.src.Start*512, have, err)
+		}
+		if have < n {
 			x.unread(s, have, err)
 		}
 	}
+}
+
+// search finds how far a place can be read that failed somewhere behind have: by halves, so that what is said to be
+// unreadable begins with a block that is. An error that does not stay makes it try on, for a while.
+func (x *execution) search(d target.Disk, buf []byte, at, have uint64, err error) (uint64, error) {
+	n, block := uint64(len(buf)), x.j.block
+	bad := n // [have, bad) has failed
+	for range 128 {
+		half := max((bad-have)/2/block*block, block)
+		more, e := x.readv(d, [][]byte{buf[have : have+half]}, at+have)
+		have += more
+		switch {
+		case e == nil && have == n:
+			return n, nil
+		case e == nil && have == bad:
+			bad = n
+		case e == nil:
+		case half <= block:
+			return have, e
+		default:
+			bad, err = have-more+half, e
+		}
+	}
+	return have, err
 }
 
 // readv is one read, and how much of it is believed.

@@ -15,26 +15,20 @@ func Methods(disks []*disk.Disk) map[limits.Method]Method {
 	return map[limits.Method]Method{limits.NVMeCopy: nvmeMethod{disks}, limits.FileCopy: fileMethod{disks}}
 }
 
-// nvmeMethod is NVMe Copy inside one disk.
+// nvmeMethod is NVMe Copy inside one namespace.
 type nvmeMethod struct{ disks []*disk.Disk }
 
-// Copy sends one command. It is refused, and nothing is sent, where a source is on another disk than the destination:
-// whatever the disks' domains say, the command would take the source's sectors for those of the destination's namespace.
-// Two partitions of one namespace are refused too, since a command is held to the disk that it is sent to.
+// Copy sends one command. Whatever the disks' domains say, one whose sources are on another namespace than the destination
+// is refused, and nothing is sent: it would take the sectors of the destination's namespace.
 func (m nvmeMethod) Copy(c *Command, p *Policy) (done uint64, err error) {
-	dst := m.disks[c.Dst.Disk]
-	sources := make([]target.Range, 0, len(c.Sources))
-	for _, s := range c.Sources {
-		if s.Disk != c.Dst.Disk {
-			src, why := m.disks[s.Disk], "are not one namespace"
-			if src.Whole() != 0 && src.Whole() == dst.Whole() {
-				why = "are two partitions of one namespace, and a command stays inside its own"
-			}
-			return 0, fmt.Errorf("disks %s and %s %s: %w", src.Name(), dst.Name(), why, unix.EOPNOTSUPP)
+	sources := make([]target.Range, len(c.Sources))
+	for i, s := range c.Sources {
+		if s.Disk != c.Sources[0].Disk {
+			return 0, fmt.Errorf("sources on two disks: %w", unix.EOPNOTSUPP)
 		}
-		sources = append(sources, s.Range)
+		sources[i] = s.Range
 	}
-	return dst.CopyNVMe(sources, c.Dst.Start, p.FUA)
+	return m.disks[c.Dst.Disk].CopyNVMeFrom(m.disks[c.Sources[0].Disk], sources, c.Dst.Start, p.FUA)
 }
 
 // fileMethod is the file system's copy, source by source.

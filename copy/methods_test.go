@@ -68,7 +68,7 @@ func TestMethodsFile(t *testing.T) {
 	}
 }
 
-// TestMethodsNVMe: whatever a file says of its disks, a command is sent to an NVMe disk only, and only inside it.
+// TestMethodsNVMe: whatever a file says of its disks, a command is sent to an NVMe disk only, and only inside its namespace.
 func TestMethodsNVMe(t *testing.T) {
 	disks, _ := fileDisks(t, 2)
 	m := Methods(disks)[limits.NVMeCopy]
@@ -76,7 +76,7 @@ func TestMethodsNVMe(t *testing.T) {
 		src  target.Disk
 		want string
 	}{{1, "not by NVMe"}, {0, "disks a and b are not one namespace"}} {
-		cmd := &Command{Sources: []target.Extent{extent(1, 0, 8), extent(c.src, 8, 8)}, Dst: extent(1, 64, 16)}
+		cmd := &Command{Sources: []target.Extent{extent(c.src, 0, 8), extent(c.src, 8, 8)}, Dst: extent(1, 64, 16)}
 		if done, err := m.Copy(cmd, &Policy{}); done != 0 || !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d sectors, %v", done, err)
 		}

@@ -61,21 +61,16 @@ func (w *copyWorld) device(name string) (*blkcopy.Device, error) {
 func (w *copyWorld) disks(share bool) []blkcopy.Disk {
 	out := make([]blkcopy.Disk, len(w.file.Disks))
 	for i, d := range w.file.Disks {
-		out[i] = blkcopy.Disk{Name: d.Name, LogicalBlock: w.blocks[i], Copy: overrideCopy(usable(w.real[i], d.Name, share), d)}
+		out[i] = blkcopy.Disk{Name: d.Name, LogicalBlock: w.blocks[i], Copy: overrideCopy(usable(w.real[i], share), d)}
 	}
 	return out
 }
 
-// usable is what of an ability can be used in a copy. A plan says no more than the disk will do:
-//
-//   - a file system that shares blocks has no other copy of its own: without leave to share it has none;
-//   - an NVMe command stays inside one disk of the file, also where another is a partition of the same namespace.
-func usable(c limits.Copy, name string, share bool) limits.Copy {
-	switch {
-	case c.Method == limits.FileCopy && !share:
+// usable is what of an ability can be used in a copy. A plan says no more than the disk will do: a file system that shares
+// blocks has no other copy of its own, and without leave to share it has none.
+func usable(c limits.Copy, share bool) limits.Copy {
+	if c.Method == limits.FileCopy && !share {
 		return limits.Copy{Method: limits.NoCopy, Reason: "its file system shares blocks instead of copying them, and the policy has no share_extents"}
-	case c.Method == limits.NVMeCopy:
-		c.Domain += " " + name
 	}
 	return c
 }

@@ -37,18 +37,27 @@ const (
 //     destination; anything not aligned to the logical block, or past the end of the disk;
 //   - EOPNOTSUPP: the disk's Copy is not of NVMe; EROFS: it is read-only; EBADF: it is closed.
 func (d *Disk) CopyNVMe(sources []target.Range, dst uint64, fua bool) (done uint64, err error) {
+	return d.CopyNVMeFrom(d, sources, dst, fua)
+}
+
+// CopyNVMeFrom is CopyNVMe with sources of another disk of the same namespace: another partition. That it is one is asked
+// of the kernel (Whole), whatever identities say; where it is not, EOPNOTSUPP, and nothing is sent.
+func (d *Disk) CopyNVMeFrom(src *Disk, sources []target.Range, dst uint64, fua bool) (done uint64, err error) {
 	fd, err := d.openWrite("copy")
 	if err != nil {
 		return 0, err
 	}
+	if src != d && (src.Whole() == 0 || src.Whole() != d.Whole() || src.info.LogicalBlock != d.info.LogicalBlock) {
+		return 0, fmt.Errorf("disks %s and %s are not one namespace: %w", src.info.Name, d.info.Name, unix.EOPNOTSUPP)
+	}
 	if d.copy.Method != limits.NVMeCopy {
 		return 0, fmt.Errorf("disk %s: copy: not by NVMe: %s: %w", d.info.Name, d.copy.Reason, unix.EOPNOTSUPP)
 	}
-	total, err := d.checkCopy(fd, sources, dst)
+	total, err := d.checkCopy(fd, src, sources, dst)
 	if err != nil {
 		return 0, fmt.Errorf("disk %s: %w", d.info.Name, err)
 	}
-	status, result, err := d.sendCopy(fd, sources, dst, fua)
+	status, result, err := d.sendCopy(fd, src, sources, dst, fua)
 	if err != nil {
 		return 0, fmt.Errorf("disk %s: nvme copy: %w", d.info.Name, err)
 	}
@@ -64,14 +73,19 @@ func (d *Disk) CopyNVMe(sources []target.Range, dst uint64, fua bool) (done uint
 	return done, fmt.Errorf("disk %s: copy to sector %d: %w", d.info.Name, dst, failure)
 }
 
-// checkCopy refuses what must not be sent, and says how many sectors the copy has. The end is the one that the kernel has
-// now, if that is less than when the disk was opened: a partition can be made smaller while it is held.
-func (d *Disk) checkCopy(fd int, sources []target.Range, dst uint64) (total uint64, err error) {
-	size, err := d.calls.seek(fd, 0, unix.SEEK_END)
+// checkCopy refuses what must not be sent, and says how many sectors the copy has. Ends are the present ones: a partition
+// can be made smaller while it is held.
+func (d *Disk) checkCopy(fd int, src *Disk, sources []target.Range, dst uint64) (total uint64, err error) {
+	end, err := d.present(fd)
 	if err != nil {
-		return 0, fmt.Errorf("length: %w", err)
+		return 0, err
 	}
-	end := min(d.info.Sectors, uint64(size)/512)
+	from := end // the source's end
+	if src != d {
+		if from, err = src.present(src.FD()); err != nil {
+			return 0, err
+		}
+	}
 	block := uint64(max(d.info.LogicalBlock, 512)) / 512
 	no := func(format string, a ...any) (uint64, error) {
 		return 0, fmt.Errorf("%w: "+format, append([]any{ErrCopyRequest}, a...)...)
@@ -81,8 +95,8 @@ func (d *Disk) checkCopy(fd int, sources []target.Range, dst uint64) (total uint
 		return no("no source")
 	case len(sources) > nvmeCopyRanges:
 		return no("%d sources, %d are the most", len(sources), nvmeCopyRanges)
-	case d.place.start%block != 0:
-		return no("the partition begins at sector %d, inside a block of %d", d.place.start, block)
+	case (d.place.start|src.place.start)%block != 0:
+		return no("the partition begins at sector %d (of the source: %d), inside a block of %d", d.place.start, src.place.start, block)
 	case dst%block != 0:
 		return no("destination %d is not a multiple of the block of %d sectors", dst, block)
 	}
@@ -94,27 +108,37 @@ func (d *Disk) checkCopy(fd int, sources []target.Range, dst uint64) (total uint
 			return no("source %d, %d sectors at %d, is not of blocks of %d", i, r.Len, r.Start, block)
 		case r.Len/block > nvmeCopyBlocks:
 			return no("source %d has %d blocks, %d are the most", i, r.Len/block, nvmeCopyBlocks)
-		case r.Start > end || r.Len > end-r.Start:
-			return no("source %d, %d sectors at %d, is past the end at %d", i, r.Len, r.Start, end)
+		case r.Start > from || r.Len > from-r.Start:
+			return no("source %d, %d sectors at %d, is past the end at %d", i, r.Len, r.Start, from)
 		}
 		total += r.Len // no wrap: 256 times 65536 blocks
 	}
 	if dst > end || total > end-dst {
 		return no("destination, %d sectors at %d, is past the end at %d", total, dst, end)
 	}
+	if d.place.start > math.MaxUint64/512-end || src.place.start > math.MaxUint64/512-from { // what is added does not wrap
+		return no("the partition begins at sector %d (of the source: %d)", d.place.start, src.place.start)
+	}
+	to := d.place.start + dst
 	for i, r := range sources {
-		if r.Start < dst+total && dst < r.End() {
+		if at := src.place.start + r.Start; at < to+total && to < at+r.Len {
 			return no("source %d, %d sectors at %d, overlaps the destination, %d at %d", i, r.Len, r.Start, total, dst)
 		}
-	}
-	if d.place.start > math.MaxUint64/512-end { // what is added below does not wrap
-		return no("the partition begins at sector %d", d.place.start)
 	}
 	return total, nil
 }
 
+// present is the end that the kernel has now, in sectors, if that is less than when the disk was opened.
+func (d *Disk) present(fd int) (uint64, error) {
+	size, err := d.calls.seek(fd, 0, unix.SEEK_END)
+	if err != nil {
+		return 0, fmt.Errorf("length: %w", err)
+	}
+	return min(d.info.Sectors, uint64(size)/512), nil
+}
+
 // sendCopy sends a command that checkCopy let through. A kernel without 64-bit results is remembered.
-func (d *Disk) sendCopy(fd int, sources []target.Range, dst uint64, fua bool) (status, result uint32, err error) {
+func (d *Disk) sendCopy(fd int, src *Disk, sources []target.Range, dst uint64, fua bool) (status, result uint32, err error) {
 	nsid, err := d.namespace(fd)
 	if err != nil {
 		return 0, 0, fmt.Errorf("namespace number: %w", err)
@@ -129,8 +153,8 @@ func (d *Disk) sendCopy(fd int, sources []target.Range, dst uint64, fua bool) (s
 	clear(list)
 	for i, r := range sources {
 		entry := list[i*nvmeCopyEntry:]
-		binary.LittleEndian.PutUint64(entry[8:], (d.place.start+r.Start)/block) // SLBA
-		binary.LittleEndian.PutUint16(entry[16:], uint16(r.Len/block-1))        // NLB
+		binary.LittleEndian.PutUint64(entry[8:], (src.place.start+r.Start)/block) // SLBA
+		binary.LittleEndian.PutUint16(entry[16:], uint16(r.Len/block-1))          // NLB
 	}
 	lba := (d.place.start + dst) / block
 	if !d.cmd32.Load() {

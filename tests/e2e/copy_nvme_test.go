@@ -199,3 +199,24 @@ func TestCopyNVMePartition(t *testing.T) {
 		}
 	}
 }
+
+// Two partitions of one namespace as two disks: still an offload, each start added on its own side.
+func TestCopyNVMePartitions(t *testing.T) {
+	needGuest(t)
+	name := nvmeBySerial(t, "cpa")
+	parts := addParts(t, "/dev/"+name, 2056, 40008)
+	s := up(t, pathDisks(parts...)+tableDevice("x", "0 8000 linear a 16")+tableDevice("y", "0 8000 striped 2 40 b 8 b 12000"))
+	scribble(t, s.dev["x"], 5)
+	scribble(t, s.dev["y"], 6)
+	c := copies{src: "x", from: 10, dst: "y", to: 50, n: 7000}
+	p := c.plan(t, s.file)
+	got, _ := traceCopies(t, func() {
+		if out := c.expect(t, s); out.Offloaded != c.n*512 || len(out.Fallbacks) > 0 {
+			t.Errorf("%+v", out)
+		}
+	})
+	want := wantSent(p, map[string]string{"b": name}, map[string]uint64{"b": 512}, map[string]uint64{"b": 40008})
+	if !slices.Equal(sortSent(got), sortSent(want)) || len(got) == 0 {
+		t.Errorf("sent\n%v\nplanned\n%v", got, want)
+	}
+}

@@ -298,3 +298,130 @@ func TestCopyRefused(t *testing.T) {
 		t.Errorf("%d sectors changed, the first is %d", n, at)
 	}
 }
+
+// A copy that is interrupted says how far it came, and that is what is there.
+func TestCopyCancelled(t *testing.T) {
+	needGuest(t)
+	s := up(t, pathDisks(nullBlk(t, 64))+tableDevice("x", "0 32768 linear a 0")+tableDevice("y", "0 32768 linear a 65536"))
+	scribble(t, s.dev["x"], 1)
+	scribble(t, s.dev["y"], 2)
+	x, y := whole(t, s.dev["x"]), whole(t, s.dev["y"])
+	var out, say bytes.Buffer
+	cmd := exec.Command("ublk-linear", "copy", "-c", s.file, "x:0s+32768s", "y:0s", "--rate=4MiB", "--window=1MiB", "--in-flight=2MiB", "--json")
+	cmd.Stdout, cmd.Stderr = &out, &say
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the first window", func() bool { return !bytes.Equal(whole(t, s.dev["y"])[:512], y[:512]) })
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Wait()
+	var res copied
+	if err := json.Unmarshal(out.Bytes(), &res); err != nil || cmd.ProcessState.ExitCode() != 7 {
+		t.Fatalf("exit %d: %v\n%s\n%s", cmd.ProcessState.ExitCode(), err, &out, &say)
+	}
+	if res.Bytes == 0 || res.Bytes >= 16<<20 || res.Bytes > res.Emulated {
+		t.Errorf("%+v", res)
+	}
+	got := whole(t, s.dev["y"])
+	if at, n := differ(got[:res.Bytes], x[:res.Bytes]); n > 0 {
+		t.Errorf("%d bytes are said to be copied, but %d sectors are not, the first is %d", res.Bytes, n, at)
+	}
+	if done := res.Emulated; !bytes.Equal(got[done:], y[done:]) { // windows are begun in order, and this one copies all it began
+		t.Errorf("%d bytes were copied, but more of the destination changed", done)
+	}
+	if c := (copies{src: "x", from: 0, dst: "y", to: 0, n: 32768}); !bytes.Equal(whole(t, s.dev["x"]), x) || c.expect(t, s).Bytes != 16<<20 {
+		t.Error("the copy was not done again")
+	}
+}
+
+// A source with unreadable sectors: what lies before them is copied, what lies behind is said not to be, and where it failed.
+func TestCopyBadSource(t *testing.T) {
+	needGuest(t)
+	good, under := nullBlk(t, 64), nullBlk(t, 64)
+	size := 64 * 2048
+	bad := dmCreate(t, "copybad", badTable(under, size))
+	s := up(t, pathDisks(bad, good)+tableDevice("x", "0 40960 linear a 0")+tableDevice("y", "0 40960 striped 2 64 b 0 b 65536"))
+	scribble(t, s.dev["y"], 2)
+	y := whole(t, s.dev["y"])
+	var res copied
+	if code := tool(t, &res, "copy", "-c", s.file, "x:0s+40960s", "y:0s"); code != 7 {
+		t.Errorf("exit %d", code)
+	}
+	if res.Bytes != badStart*512 {
+		t.Errorf("%d bytes copied, the first bad one is %d: %+v", res.Bytes, badStart*512, res)
+	}
+	if len(res.Failed) == 0 || res.Failed[0].Side != "source" || res.Failed[0].Offset != badStart*512 {
+		t.Errorf("failed: %+v", res.Failed)
+	}
+	got := whole(t, s.dev["y"])
+	for _, f := range res.Failed {
+		if !bytes.Equal(got[f.Offset:f.Offset+f.Bytes], y[f.Offset:f.Offset+f.Bytes]) {
+			t.Errorf("%d+%d was not copied, but changed", f.Offset, f.Bytes)
+		}
+	}
+	src := make([]byte, res.Bytes) // what was read is what the good part of the disk has
+	d := openRaw(t, under)
+	b := aligned(t, len(src))
+	if _, err := d.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if at, n := differ(got[:res.Bytes], b); n > 0 {
+		t.Errorf("%d sectors of the prefix are wrong, the first is %d", n, at)
+	}
+}
+
+// What a large copy does to others: p99 of random 4 KiB reads of the source and writes of the destination, alone and
+// during copies. The figures are for people to read.
+func TestCopyForeground(t *testing.T) {
+	needGuest(t)
+	s := up(t, pathDisks(nullBlk(t, 128), nullBlk(t, 128))+tableDevice("x", "0 131072 linear a 0")+tableDevice("y", "0 131072 linear b 0"))
+	p99 := func(device, rw string) float64 {
+		var out struct {
+			Jobs []map[string]struct {
+				Clat struct {
+					Percentile map[string]float64 `json:"percentile"`
+				} `json:"clat_ns"`
+			} `json:"jobs"`
+		}
+		cmd := exec.Command("fio", "--name=j", "--filename="+s.dev[device], "--ioengine=io_uring", "--direct=1", "--rw="+rw, "--bs=4k", "--iodepth=1", "--time_based", fmt.Sprintf("--runtime=%d", scaled(3, 10)), "--output-format=json")
+		b, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Only the two directions are objects of that shape.
+		var raw struct{ Jobs []map[string]json.RawMessage }
+		if err := json.Unmarshal(b, &raw); err != nil || len(raw.Jobs) == 0 {
+			t.Fatal(err)
+		}
+		one := map[string]json.RawMessage{}
+		for _, k := range []string{"read", "write"} {
+			one[k] = raw.Jobs[0][k]
+		}
+		j, _ := json.Marshal(map[string]any{"jobs": []any{one}})
+		if err := json.Unmarshal(j, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Jobs[0][strings.TrimPrefix(rw, "rand")].Clat.Percentile["99.000000"] / 1000
+	}
+	alone := [2]float64{p99("x", "randread"), p99("y", "randwrite")}
+	stop, done := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				done <- n
+				return
+			default:
+			}
+			var res copied
+			if code := tool(t, &res, "copy", "-c", s.file, "x:0s+131072s", "y:0s", "--force"); code != 0 {
+				t.Errorf("exit %d: %+v", code, res)
+			}
+			n++
+		}
+	}()
+	during := [2]float64{p99("x", "randread"), p99("y", "randwrite")}
+	close(stop)
+	t.Logf("p99 of 4 KiB reads of the source: %.0f µs alone, %.0f during %d copies; writes to the destination: %.0f, %.0f", alone[0], during[0], <-done, alone[1], during[1])
+}
