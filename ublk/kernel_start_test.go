@@ -91,7 +91,7 @@ func (k *kernel) vector(t int, addr uint64, n uint32) []uapi.Iovec {
 // inspect checks a command against its request, the tag's buffer and the table.
 func (k *kernel) inspect(t int, c *command) {
 	a := c.ask
-	if want := c.agains > 0; c.flags&^uapi.IOSQE_ASYNC != 0 || want != (c.flags&uapi.IOSQE_ASYNC != 0) {
+	if want := c.agains > 0 || k.agained && c.flags != 0; c.flags&^uapi.IOSQE_ASYNC != 0 || want != (c.flags&uapi.IOSQE_ASYNC != 0) {
 		k.t.Fatalf("flags %#x at try %d after %d EAGAIN", c.flags, c.try, c.agains)
 	}
 	if c.op == uapi.IORING_OP_FSYNC {

@@ -114,10 +114,12 @@ type kernel struct {
 	refuse   func(t int, cmd uint64) unix.Errno // of a fetch or commit
 	enterErr func(call int) error               // of the n-th Enter
 	onTurn   func()
-	armed    bool           // the bell's read (kernel_bell_test.go)
-	idle     func() bool    // nothing else would end a wait; true: the bell may have been rung
-	before   func(*command) // a disk gets it
-	after    func(*command) // it is done
+	armed    bool            // the bell's read (kernel_bell_test.go)
+	idle     func() bool     // nothing else would end a wait; true: the bell may have been rung
+	before   func(*command)  // a disk gets it
+	after    func(*command)  // it is done
+	whim     func(*ask) bool // the queue's own faults may fail it
+	agained  bool            // a command may come again that no disk has answered
 
 	log    []sent
 	silent bool   // keep no log

@@ -149,7 +149,7 @@ func (k *kernel) answer(t int, res int32) {
 	case a.op == target.Read || a.op == target.Write:
 		want = int32(a.r.Len * 512)
 	}
-	if res != want {
+	if res != want && (k.whim == nil || !k.whim(a) || res >= 0) {
 		k.t.Fatalf("%v: want %d", a, want)
 	}
 	if k.model != nil {

@@ -92,6 +92,7 @@ type queue struct {
 	spare   uapi.SQE // what is filled in then
 	failure error    // the first tag that ended otherwise than by the driver's abort
 	failed  func(error)
+	spoil   *spoil // nil: nothing is to go wrong
 
 	stats *Stats
 }
@@ -148,6 +149,10 @@ func (q *queue) fetch() error {
 // was not the driver's.
 func (q *queue) run() error {
 	q.listen()
+	if q.spoil != nil {
+		q.spoil.open()
+		defer q.spoil.close()
+	}
 	for q.live > 0 { // a tag with commands in flight is not ended: its commit is to come
 		if err := q.ring.Enter(1); err != nil {
 			return err
@@ -167,6 +172,9 @@ func (q *queue) run() error {
 			}
 		}
 		q.feed()
+		if q.spoil != nil {
+			q.spoil.turn()
+		}
 		if q.broken != nil {
 			return q.broken
 		}
@@ -254,9 +262,18 @@ func (q *queue) start(t uint16) {
 	q.free = q.free[:first]
 }
 
-// send queues one command.
+// send queues one command, unless a fault takes it.
 // hot path
 func (q *queue) send(i uint32) {
+	if q.spoil != nil && q.spoil.takes(i) {
+		return
+	}
+	q.issue(i)
+}
+
+// issue queues one command.
+// hot path
+func (q *queue) issue(i uint32) {
 	o := &q.ops[i]
 	e := q.sqe()
 	o.fill(e, &q.disks[o.disk], q.iovs)
@@ -285,6 +302,15 @@ func (q *queue) sqe() *uapi.SQE {
 // hot path
 func (q *queue) reap(i uint32, res int32) {
 	q.flying--
+	if q.spoil != nil {
+		res = q.spoil.mend(i, res)
+	}
+	q.take(i, res)
+}
+
+// take takes the result of a command that is not in flight any more, or never was.
+// hot path
+func (q *queue) take(i uint32, res int32) {
 	o := &q.ops[i]
 	v, errno := o.complete(res, q.iovs)
 	if v == again {

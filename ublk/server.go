@@ -82,6 +82,7 @@ func (s *server) run(ready chan<- error) {
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
 		queueMemory{descs: descsOf(s.descs, depth), bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/16)}, s.dev.holds, s.gate)
 	s.q.failed = s.dev.fail
+	s.q.spoil = newSpoil(s.q, s.dev.spec.Faults)
 	if err := s.q.fetch(); err != nil {
 		ready <- err
 		return

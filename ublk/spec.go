@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	faults "github.com/ublk-go/ublk-linear/fault"
 	"github.com/ublk-go/ublk-linear/limits"
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
@@ -27,7 +28,8 @@ type Spec struct {
 	Sectors  uint64        // capacity in 512-byte sectors
 	Limits   limits.Limits // what the device advertises, as far as ublk can say it
 	ReadOnly bool
-	Mark     uint64 // kept by the driver for whoever finds the device later (ublksrv_flags)
+	Mark     uint64      // kept by the driver for whoever finds the device later (ublksrv_flags)
+	Faults   *faults.Set // what is to go wrong on purpose; nil: nothing
 }
 
 func (s *Spec) setDefaults() {

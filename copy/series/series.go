@@ -23,6 +23,10 @@ type Disk struct {
 	Zoned        bool
 	ZoneSectors  uint64
 	CDFE         bool // descriptor formats 2 and 3 are enabled
+	UserOff      bool // somebody wrote 0 to copy_max_bytes
+	// Stacked is "dm-linear" or "md" for a disk that is itself a stacked device; On is where it begins on another disk.
+	Stacked string
+	On      target.Extent
 }
 
 // Device is a stacked device.
@@ -31,6 +35,7 @@ type Device struct {
 	Table        *remap.Table
 	LogicalBlock uint32 // stacked, bytes
 	ReadOnly     bool
+	Bare         bool // not stacked: the disk itself, or a partition of it; Table is one linear target over it
 }
 
 // Request is a copy in bytes, N source segments to M destination segments of equal totals. A design that cannot say it as
@@ -47,6 +52,8 @@ type World struct {
 	// source ranges were copied. nil: every command that is within the disk's own limits succeeds; others get 0x183, 0x02 and
 	// so on, as a device would.
 	Answer func(n int, c *Command) (status uint16, ranges int)
+	// NoMemory says whether the nth allocation (from 0) of a design's bookkeeping fails. nil: none does.
+	NoMemory func(n int) bool
 }
 
 // Options of a run. The zero value is the design as it is described.
@@ -89,6 +96,9 @@ type Command struct {
 	Dst     target.Extent   `json:"dst"`
 	Status  uint16          `json:"status"` // what the device answered
 	Ranges  int             `json:"ranges"` // source ranges that were copied
+	// Buffer tells commands that are read and write apart: what stands together with one number is read, all of it, before
+	// any of it is written. 0: each command is by itself.
+	Buffer int `json:"buffer,omitempty"`
 }
 
 // Finding is something that goes wrong, or that the caller would not expect.
