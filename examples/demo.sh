@@ -89,7 +89,7 @@ if grep -qs demo-a /sys/block/*/device/serial; then
   echo '$ ublk-linear up -c nvme.toml &'
   ublk-linear up -c nvme.toml > up2.out &
   server2=$!
-  for _ in $(seq 300); do [ -s up2.out ] && break; kill -0 "$server2"; sleep 0.1; done
+  for _ in $(seq 300); do [ "$(wc -l < up2.out)" = 2 ] && break; kill -0 "$server2"; sleep 0.1; done
   cat up2.out
   step mkfs.xfs -q /dev/ublk-linear/fast
   step mount /dev/ublk-linear/fast "$mnt"
@@ -99,11 +99,19 @@ if grep -qs demo-a /sys/block/*/device/serial; then
   [ "$(sha256sum < "$mnt/big")" = "$sum" ] || fail "checksums differ"
   echo "the checksum is right after the second mount"
   step umount "$mnt"
+
+  say "7. A copy of it, by the disks themselves"
+  step ublk-linear plan --summary -c nvme.toml fast:0B+576MiB clone:0B
+  step ublk-linear copy -c nvme.toml fast:0B+576MiB clone:0B
+  step mount -o nouuid /dev/ublk-linear/clone "$mnt"
+  [ "$(sha256sum < "$mnt/big")" = "$sum" ] || fail "checksums differ"
+  echo "the checksum is right on the copy"
+  step umount "$mnt"
   step ublk-linear down -c nvme.toml
   wait "$server2" || fail "the server ended with $?"
 fi
 
-say "7. Down again"
+say "8. Down again"
 step ublk-linear down -c demo.toml
 wait "$server" || fail "the server ended with $?"
 server=

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,6 +19,8 @@ type sent struct {
 	ranges int
 	fua    bool
 }
+
+var tracing sync.Once
 
 // traceCopies runs do, and says which NVMe Copy commands the kernel's nvme driver was given meanwhile, and of how many
 // commands of other kinds: reads and writes of data among them.
@@ -30,11 +33,18 @@ func traceCopies(t *testing.T, do func()) (copies []sent, others int) {
 			t.Fatal(err)
 		}
 	}
-	set("buffer_size_kb", "16384")
+	// Once, and it stays: each switching of a tracepoint patches the kernel's text, and record-cmd would have the scheduler's
+	// patched, which an emulated CPU has once not survived. tracing_on only opens and closes the buffer.
+	tracing.Do(func() {
+		set("tracing_on", "0")
+		set("options/record-cmd", "0")
+		set("buffer_size_kb", "16384")
+		set("events/nvme/nvme_setup_cmd/enable", "1")
+	})
 	set("trace", "")
-	set("events/nvme/nvme_setup_cmd/enable", "1")
+	set("tracing_on", "1")
 	do()
-	set("events/nvme/nvme_setup_cmd/enable", "0")
+	set("tracing_on", "0")
 	b, err := os.ReadFile(dir + "trace")
 	if err != nil {
 		t.Fatal(err)
