@@ -13,13 +13,23 @@ import (
 // PlanCopy plans a copy of a checked file, served or not, and touches nothing: disks are looked at, not held, as Limits
 // does. Errors: fs.ErrNotExist for a device that is not in the file, those of the disks, and blkcopy.NewPlan's.
 func PlanCopy(f *config.File, r *CopyRequest) (*blkcopy.Plan, error) {
-	f, err := onlyCopied(f, r)
+	w, _, err := lookAt(f, r)
 	if err != nil {
 		return nil, err
 	}
+	return w.plan(r)
+}
+
+// lookAt is what a copy of a checked file meets: its devices, and the limits of the disks that they use, by their place in
+// the file. Disks are looked at, not held.
+func lookAt(f *config.File, r *CopyRequest) (*copyWorld, []DiskLimits, error) {
+	f, err := onlyCopied(f, r)
+	if err != nil {
+		return nil, nil, err
+	}
 	tables, err := Tables(f)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w := &copyWorld{file: f, blocks: make([]uint32, len(f.Disks)), real: make([]limits.Copy, len(f.Disks))}
 	all := make([]DiskLimits, len(f.Disks))
@@ -37,18 +47,18 @@ func PlanCopy(f *config.File, r *CopyRequest) (*blkcopy.Plan, error) {
 		w.blocks[i], w.real[i] = all[i].LogicalBlock, all[i].Copy
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, nil, errors.Join(errs...)
 	}
 	for i, t := range tables {
 		dev := f.Devices[i]
 		l, err := deviceLimits(t, dev, all, limits.CopyMin)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d:%d: device %s: %w", f.Path, dev.Pos.Line, dev.Pos.Col, dev.Name, err)
+			return nil, nil, fmt.Errorf("%s:%d:%d: device %s: %w", f.Path, dev.Pos.Line, dev.Pos.Col, dev.Name, err)
 		}
 		w.devices = append(w.devices, &blkcopy.Device{Name: dev.Name, Table: t, LogicalBlock: l.Limits.LogicalBlock,
 			ReadOnly: dev.ReadOnly || l.Limits.ReadOnly, Zoned: l.Limits.Zoned})
 	}
-	return w.plan(r)
+	return w, all, nil
 }
 
 // onlyCopied is the file with no devices but those of a copy, so that nobody looks at the disks of others.

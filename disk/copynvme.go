@@ -73,9 +73,22 @@ func (d *Disk) CopyNVMeFrom(src *Disk, sources []target.Range, dst uint64, fua b
 	return done, fmt.Errorf("disk %s: copy to sector %d: %w", d.info.Name, dst, failure)
 }
 
-// checkCopy refuses what must not be sent, and says how many sectors the copy has. Ends are the present ones: a partition
-// can be made smaller while it is held.
+// checkCopy refuses what must not be sent, and says how many sectors the copy has.
 func (d *Disk) checkCopy(fd int, src *Disk, sources []target.Range, dst uint64) (total uint64, err error) {
+	if total, err = d.checkPlaces(fd, src, sources, dst); err != nil {
+		return 0, err
+	}
+	to := d.place.start + dst
+	for i, r := range sources {
+		if at := src.place.start + r.Start; at < to+total && to < at+r.Len {
+			return 0, fmt.Errorf("%w: source %d, %d sectors at %d, overlaps the destination, %d at %d", ErrCopyRequest, i, r.Len, r.Start, total, dst)
+		}
+	}
+	return total, nil
+}
+
+// checkPlaces is checkCopy without the overlap. Ends are the present ones: a partition can be made smaller while it is held.
+func (d *Disk) checkPlaces(fd int, src *Disk, sources []target.Range, dst uint64) (total uint64, err error) {
 	end, err := d.present(fd)
 	if err != nil {
 		return 0, err
@@ -118,12 +131,6 @@ func (d *Disk) checkCopy(fd int, src *Disk, sources []target.Range, dst uint64) 
 	}
 	if d.place.start > math.MaxUint64/512-end || src.place.start > math.MaxUint64/512-from { // what is added does not wrap
 		return no("the partition begins at sector %d (of the source: %d)", d.place.start, src.place.start)
-	}
-	to := d.place.start + dst
-	for i, r := range sources {
-		if at := src.place.start + r.Start; at < to+total && to < at+r.Len {
-			return no("source %d, %d sectors at %d, overlaps the destination, %d at %d", i, r.Len, r.Start, total, dst)
-		}
 	}
 	return total, nil
 }

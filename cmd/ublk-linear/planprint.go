@@ -150,7 +150,8 @@ func (p *planPrinter) ask(plan *blkcopy.Plan, w *blkcopy.Window, c *blkcopy.Comm
 type planJSON struct {
 	w       *bufio.Writer
 	summary bool
-	list    string // that is open
+	list    string       // that is open
+	designs []designJSON // nil: none was asked for
 }
 
 func (j *planJSON) open(list string) {
@@ -196,7 +197,12 @@ func (j *planJSON) end(t *planTotals, refused string) {
 	if refused != "" {
 		why, _ = json.Marshal(refused)
 	}
-	fmt.Fprintf(j.w, `,"bytes":%d,"offloaded_bytes":%d,"emulated_bytes":%d,"host_bytes":%d,"refused":%s}`+"\n", t.bytes, t.offloaded, t.emulated, 2*t.emulated, why)
+	fmt.Fprintf(j.w, `,"bytes":%d,"offloaded_bytes":%d,"emulated_bytes":%d,"host_bytes":%d,"refused":%s`, t.bytes, t.offloaded, t.emulated, 2*t.emulated, why)
+	if j.designs != nil {
+		b, _ := json.Marshal(j.designs)
+		fmt.Fprintf(j.w, ",\n\"designs\":%s", b)
+	}
+	fmt.Fprintln(j.w, "}")
 }
 
 // planText is two tables and a summary.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ublk-go/ublk-linear/config"
+	"github.com/ublk-go/ublk-linear/copy/series"
 	"github.com/ublk-go/ublk-linear/daemon"
 )
 
@@ -127,7 +128,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 invalid configuration, 4 busy, 5 not fou
 		}
 		return usageError{err}
 	})
-	root.AddCommand(newCheck(g), newTable(g), newMap(g), newLimits(g), newPlan(g), newCopy(g), newUp(g), newDown(g), newList(g), newStatus(g), newVersion(g))
+	root.AddCommand(newCheck(g), newTable(g), newMap(g), newLimits(g), newPlan(g), newCopy(g), newBenchDesigns(g, series.Models), newConform(g), newUp(g), newDown(g), newList(g), newStatus(g), newVersion(g))
 	checkHelp(root)
 	return root
 }
