@@ -25,7 +25,7 @@ func (c *copyCase) run(t rapid.TB, ctx context.Context, progress func(Progress))
 }
 
 // claimed is the sectors of the request that the Result says are copied: those of windows that were touched, and those
-// that were there already, but for what failed.
+// that were there already, but for what failed. Where more failed than is listed, it is the prefix.
 func (c *copyCase) claimed(t rapid.TB, r *Result) []bool {
 	t.Helper()
 	at := map[remap.Place]int{}
@@ -33,6 +33,12 @@ func (c *copyCase) claimed(t rapid.TB, r *Result) []bool {
 		at[p] = i
 	}
 	out, may := make([]bool, len(c.dst)), make([]bool, len(c.dst))
+	if r.More > 0 {
+		for i := range out[:r.Bytes/512] {
+			out[i] = true
+		}
+		return out
+	}
 	for _, v := range c.lock.past {
 		for p := range v.puts {
 			out[at[p]], may[at[p]] = v.touched, true
@@ -68,11 +74,11 @@ func (c *copyCase) check(t rapid.TB, r *Result, err error) {
 	if len(c.lock.held) > 0 || len(c.w.active) > 0 {
 		t.Errorf("%d windows under lock, %d under way", len(c.lock.held), len(c.w.active))
 	}
-	if r.More > 0 {
-		t.Fatalf("%d failures are not told: the test wants less", r.More)
-	}
 	claimed := c.claimed(t, r)
 	c.right(t, claimed)
+	if r.More > 0 {
+		return
+	}
 	prefix := slices.Index(claimed, false)
 	if prefix < 0 {
 		prefix = len(claimed)
