@@ -12,7 +12,7 @@ import (
 // however badly it is done; and a plan that is refused is refused for a reason.
 func TestPlan(t *testing.T) {
 	var made, refused, bounced, backward, offloaded int
-	rapid.Check(t, func(t *rapid.T) {
+	checkUntil(t, func() bool { return made > 0 && refused > 0 && bounced > 0 && backward > 0 && offloaded > 0 }, func(t *rapid.T) {
 		d := drawWorld(t)
 		req := d.request()
 		m := newPlanModel(req, d.disks)

@@ -12,10 +12,21 @@ import (
 	"github.com/ublk-go/ublk-linear/target"
 )
 
+// checkUntil checks a property, and goes on while its requests have not yet had what they are drawn for: a hundred of them may
+// all be of one kind.
+func checkUntil(t *testing.T, seen func() bool, property func(*rapid.T)) {
+	t.Helper()
+	for range 20 {
+		if rapid.Check(t, property); seen() || t.Failed() {
+			return
+		}
+	}
+}
+
 // TestRunRandom: without faults the bytes are memmove's, and the Result says what was done and nothing else.
 func TestRunRandom(t *testing.T) {
 	overlaps := 0
-	rapid.Check(t, func(t *rapid.T) {
+	checkUntil(t, func() bool { return overlaps > 0 }, func(t *rapid.T) {
 		overlap := rapid.Bool().Draw(t, "overlap")
 		c := drawCase(t, overlap)
 		if c.req.Zeroes {
@@ -105,7 +116,7 @@ func (c *copyCase) drawFaults(t *rapid.T) {
 // TestRunFaults: whatever fails, and however it is told, the Result claims what is done and nothing else.
 func TestRunFaults(t *testing.T) {
 	var failed, fell, whole int
-	rapid.Check(t, func(t *rapid.T) {
+	checkUntil(t, func() bool { return failed > 0 && fell > 0 && whole > 0 }, func(t *rapid.T) {
 		c := drawCase(t, rapid.Bool().Draw(t, "overlap"))
 		if c.req.Zeroes {
 			c.drawZeroes(t)
