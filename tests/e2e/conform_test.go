@@ -171,7 +171,13 @@ func TestConformDirectory(t *testing.T) {
 	for _, c := range []struct {
 		name, mkfs string
 		reports    int
-	}{{"xfs", "mkfs.xfs -q -f -m reflink=1", 2}, {"ext4", "mkfs.ext4 -q -F", 1}} {
+		args       []string
+		conform    int
+	}{
+		{"xfs", "mkfs.xfs -q -f -m reflink=1", 2, nil, 15},
+		// Not the races: there the pages of the source are written on, one by one, and a write in between may be half seen.
+		{"ext4", "mkfs.ext4 -q -F", 1, []string{"--only=one-range,guard-blocks,source-unchanged,random-requests"}, 4},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			image := filepath.Join(t.TempDir(), "image")
 			if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 400<<20)); err != nil {
@@ -182,12 +188,12 @@ func TestConformDirectory(t *testing.T) {
 			t.Cleanup(func() { sh(t, "losetup", "-d", loop) })
 			dir := filepath.Join(t.TempDir(), "m")
 			defer mount(t, loop, dir, c.name)()
-			got, differing := conform(t, 0, "--directory="+dir, "--rounds=60")
+			got, differing := conform(t, 0, append(c.args, "--directory="+dir, "--rounds=60")...)
 			if len(got.Reports) != c.reports {
 				t.Errorf("%d reports", len(got.Reports))
 			}
 			for i, r := range got.Reports {
-				if len(differing[i]) > 0 || !r.Complete || r.Conform < 15 || r.Around != nil {
+				if len(differing[i]) > 0 || !r.Complete || r.Conform < c.conform || r.Around != nil {
 					t.Errorf("%+v", r)
 				}
 			}
