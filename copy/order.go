@@ -44,10 +44,10 @@ func (r *Request) order(src, dst remap.Side) (order, error) {
 		return o, overlapError("two destination segments overlap at byte %d", at*512)
 	}
 	written := footprint(dst.Table, dst.Ranges)
-	if at, ok := twice(written); ok {
+	if at, ok := written.Twice(); ok {
 		return o, overlapError("destination segments of %s share disk blocks (disk %d, sector %d)", r.Dst.Name, at.Disk, at.Start)
 	}
-	at, ok := common(footprint(src.Table, src.Ranges), written)
+	at, ok := footprint(src.Table, src.Ranges).Common(written)
 	if !ok {
 		return o, nil
 	}
@@ -85,7 +85,7 @@ func (o *order) sectors() (n uint64) {
 // aliased says whether two of the sectors that are copied, from or to, are one block of a disk: then the device's sectors
 // do not tell what a write changes. Both sides have the same table.
 func aliased(src, dst remap.Side) bool {
-	_, ok := twice(footprint(src.Table, slices.Concat(src.Ranges, dst.Ranges)))
+	_, ok := footprint(src.Table, slices.Concat(src.Ranges, dst.Ranges)).Twice()
 	return ok
 }
 

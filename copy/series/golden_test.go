@@ -83,7 +83,7 @@ func (w *World) outcome(o *Outcome) string {
 }
 
 // dmDevice reads a dm table with lines separated by '|' and disks A, B, C, …
-func dmDevice(t *testing.T, name string, block uint32, text string) *Device {
+func dmDevice(t fataler, name string, block uint32, text string) *Device {
 	t.Helper()
 	num := func(s string) uint64 {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -98,17 +98,20 @@ func dmDevice(t *testing.T, name string, block uint32, text string) *Device {
 		n, args := num(f[1]), f[3:]
 		var x target.Target
 		var err error
-		if f[2] == "linear" {
-			x, err = linear.New(target.Disk(args[0][0]-'A'), target.Range{Start: num(args[1]), Len: n})
-		} else {
+		if f[2] == "striped" {
 			var legs []stripe.Leg
 			for i := 2; i < len(args); i += 2 {
 				legs = append(legs, stripe.Leg{Disk: target.Disk(args[i][0] - 'A'), Start: num(args[i+1])})
 			}
 			x, err = stripe.New(n, uint32(num(args[1])), legs)
+		} else {
+			x, err = linear.New(target.Disk(args[0][0]-'A'), target.Range{Start: num(args[1]), Len: n})
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		if f[2] == "crypt" {
+			x = cryptTarget{x}
 		}
 		parts = append(parts, remap.Part{Sectors: n, Target: x})
 	}

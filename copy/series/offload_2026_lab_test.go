@@ -3,7 +3,6 @@ package series
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -13,8 +12,6 @@ import (
 	"github.com/ublk-go/ublk-linear/limits"
 	"github.com/ublk-go/ublk-linear/remap"
 	"github.com/ublk-go/ublk-linear/target"
-	"github.com/ublk-go/ublk-linear/target/linear"
-	"github.com/ublk-go/ublk-linear/target/stripe"
 )
 
 // lab is a world with disks A, B, C, … and what is done in it, as text.
@@ -45,43 +42,10 @@ func (l *lab) one() *lab {
 	return l
 }
 
+// labDevice is a device of a request that says nothing of its blocks.
 func labDevice(t fataler, name, text string) *Device {
 	t.Helper()
-	num := func(s string) uint64 {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	var parts []remap.Part
-	for line := range strings.SplitSeq(text, "|") {
-		f := strings.Fields(line)
-		n, args := num(f[1]), f[3:]
-		var x target.Target
-		var err error
-		if f[2] == "striped" {
-			var legs []stripe.Leg
-			for i := 2; i < len(args); i += 2 {
-				legs = append(legs, stripe.Leg{Disk: target.Disk(args[i][0] - 'A'), Start: num(args[i+1])})
-			}
-			x, err = stripe.New(n, uint32(num(args[1])), legs)
-		} else {
-			x, err = linear.New(target.Disk(args[0][0]-'A'), target.Range{Start: num(args[1]), Len: n})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f[2] == "crypt" {
-			x = cryptTarget{x}
-		}
-		parts = append(parts, remap.Part{Sectors: n, Target: x})
-	}
-	tb, err := remap.NewTable(parts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Device{Name: name, Table: tb}
+	return dmDevice(t, name, 0, text)
 }
 
 // cryptTarget maps as linear does and changes the data, which a copy of the bottom's sectors does not.
