@@ -2,7 +2,6 @@ package disk
 
 import (
 	"fmt"
-	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,41 +14,6 @@ const (
 
 	nvmeOpCopy  = 0x19
 	nvmeCopyFUA = 1 << 30 // in command dword 12, of which the low byte is the number of ranges minus 1
-)
-
-// nvmePassthruCmd64 is struct nvme_passthru_cmd64. struct nvme_passthru_cmd is the same up to TimeoutMS.
-type nvmePassthruCmd64 struct {
-	_           structs.HostLayout
-	Opcode      uint8
-	Flags       uint8
-	_           uint16
-	NSID        uint32
-	CDW2, CDW3  uint32
-	Metadata    uint64
-	Addr        uint64
-	MetadataLen uint32
-	DataLen     uint32
-	CDW10       uint32
-	CDW11       uint32
-	CDW12       uint32
-	CDW13To15   [3]uint32
-	TimeoutMS   uint32 // 0: the driver's
-	Result32    uint32 // the result of nvme_passthru_cmd, reserved in nvme_passthru_cmd64
-	Result      uint64
-}
-
-// Size and offsets as the kernel's header gives them: a wrong one does not compile.
-var (
-	_ [80]struct{} = [unsafe.Sizeof(nvmePassthruCmd64{})]struct{}{}
-	_ [24]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Addr)]struct{}{}
-	_ [36]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.DataLen)]struct{}{}
-	_ [40]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.CDW10)]struct{}{}
-	_ [48]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.CDW12)]struct{}{}
-	_ [64]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.TimeoutMS)]struct{}{}
-	_ [68]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Result32)]struct{}{}
-	_ [72]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Result)]struct{}{}
-	_ [80]struct{} = [nvmeIoctlIO64Cmd >> 16 & 0x3fff]struct{}{}
-	_ [72]struct{} = [nvmeIoctlIOCmd >> 16 & 0x3fff]struct{}{}
 )
 
 // nvmeCall is an ioctl of an NVMe disk, with the command of s, or with nothing if s is nil. It returns what the ioctl does:

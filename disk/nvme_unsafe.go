@@ -22,8 +22,8 @@ const (
 	nvmeTimeout = 10_000 // milliseconds
 )
 
-// nvmePassthruCmd is struct nvme_passthru_cmd.
-type nvmePassthruCmd struct {
+// nvmePassthruCmd64 is struct nvme_passthru_cmd64. struct nvme_passthru_cmd is the same up to TimeoutMS.
+type nvmePassthruCmd64 struct {
 	_           structs.HostLayout
 	Opcode      uint8
 	Flags       uint8
@@ -35,21 +35,28 @@ type nvmePassthruCmd struct {
 	MetadataLen uint32
 	DataLen     uint32
 	CDW10       uint32
-	CDW11To15   [5]uint32
-	TimeoutMS   uint32
-	Result      uint32
+	CDW11       uint32
+	CDW12       uint32
+	CDW13To15   [3]uint32
+	TimeoutMS   uint32 // 0: the driver's
+	Result32    uint32 // the result of nvme_passthru_cmd, reserved in nvme_passthru_cmd64
+	Result      uint64
 }
 
 // Size and offsets as the kernel's header gives them: a wrong one does not compile.
 var (
-	_ [72]struct{} = [unsafe.Sizeof(nvmePassthruCmd{})]struct{}{}
-	_ [4]struct{}  = [unsafe.Offsetof(nvmePassthruCmd{}.NSID)]struct{}{}
-	_ [16]struct{} = [unsafe.Offsetof(nvmePassthruCmd{}.Metadata)]struct{}{}
-	_ [24]struct{} = [unsafe.Offsetof(nvmePassthruCmd{}.Addr)]struct{}{}
-	_ [36]struct{} = [unsafe.Offsetof(nvmePassthruCmd{}.DataLen)]struct{}{}
-	_ [40]struct{} = [unsafe.Offsetof(nvmePassthruCmd{}.CDW10)]struct{}{}
-	_ [64]struct{} = [unsafe.Offsetof(nvmePassthruCmd{}.TimeoutMS)]struct{}{}
-	_ [68]struct{} = [unsafe.Offsetof(nvmePassthruCmd{}.Result)]struct{}{}
+	_ [80]struct{} = [unsafe.Sizeof(nvmePassthruCmd64{})]struct{}{}
+	_ [4]struct{}  = [unsafe.Offsetof(nvmePassthruCmd64{}.NSID)]struct{}{}
+	_ [16]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Metadata)]struct{}{}
+	_ [24]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Addr)]struct{}{}
+	_ [36]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.DataLen)]struct{}{}
+	_ [40]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.CDW10)]struct{}{}
+	_ [48]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.CDW12)]struct{}{}
+	_ [64]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.TimeoutMS)]struct{}{}
+	_ [68]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Result32)]struct{}{}
+	_ [72]struct{} = [unsafe.Offsetof(nvmePassthruCmd64{}.Result)]struct{}{}
+	_ [80]struct{} = [nvmeIoctlIO64Cmd >> 16 & 0x3fff]struct{}{}
+	_ [72]struct{} = [nvmeIoctlIOCmd >> 16 & 0x3fff]struct{}{}
 	_ [72]struct{} = [nvmeIoctlAdminCmd >> 16 & 0x3fff]struct{}{}
 )
 
@@ -69,8 +76,8 @@ func identifyNVMe(fd int) (id identified, err error) {
 
 	ask := func(cns, nsid uint32) ([]byte, error) {
 		clear(mem)
-		cmd := (*nvmePassthruCmd)(unsafe.Pointer(&mem[size]))
-		*cmd = nvmePassthruCmd{
+		cmd := (*nvmePassthruCmd64)(unsafe.Pointer(&mem[size]))
+		*cmd = nvmePassthruCmd64{
 			Opcode: nvmeAdminIdentify, NSID: nsid, CDW10: cns, TimeoutMS: nvmeTimeout,
 			Addr: uint64(uintptr(unsafe.Pointer(&mem[0]))), DataLen: size,
 		}
