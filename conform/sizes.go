@@ -86,9 +86,6 @@ var sizes = []Scenario{
 			if err != nil {
 				return err
 			}
-			if err := x.arena(2*width + 2); err != nil {
-				return err
-			}
 			if err := x.mustRefuse(src, width+1, StatusSize); err != nil {
 				return err
 			}
@@ -101,9 +98,6 @@ var sizes = []Scenario{
 		run: func(x *trial) error {
 			src, width, err := x.secondOver()
 			if err != nil {
-				return err
-			}
-			if err := x.arena(2*width + 2); err != nil {
 				return err
 			}
 			a := x.send(src, width+1, false)
@@ -140,7 +134,7 @@ func (x *trial) total(n uint64) (src []run, width uint64, err error) {
 	return src, width, nil
 }
 
-// secondOver is a good range and one over MSSRL that are together within the other limits.
+// secondOver is a good range and one over MSSRL that are together within the other limits, in an arena that holds them.
 func (x *trial) secondOver() (src []run, width uint64, err error) {
 	g := &x.g
 	switch {
@@ -154,5 +148,6 @@ func (x *trial) secondOver() (src []run, width uint64, err error) {
 		return nil, 0, skip("a range over MSSRL is over MCL too, which range-over judges: MSSRL %d, MCL %d", g.MSSRL, g.MCL)
 	}
 	n := min(4, g.totalMost()-g.MSSRL-1, g.MSSRL)
-	return []run{{0, n}, {n, g.MSSRL + 1}}, n + g.MSSRL + 1, nil
+	width = n + g.MSSRL + 1
+	return []run{{0, n}, {n, g.MSSRL + 1}}, width, x.arena(2*width + 2)
 }
