@@ -123,6 +123,9 @@ func refusal(err error) string {
 	return ""
 }
 
+// Refused says whether an error is the refusal of a copy for what it asks for.
+func Refused(err error) bool { return refusal(err) != "" }
+
 // refuse answers that a request cannot be done as it is, with all that is wrong with it.
 func refuse(w http.ResponseWriter, err error) {
 	e := apiError{Error: err.Error(), Refused: refusal(err)}

@@ -46,14 +46,9 @@ a disk or the file is in use, 5 no such device.`,
 			if err != nil {
 				return err
 			}
-			f, err := g.load(cmd)
+			f, err := g.loadFor(cmd, r)
 			if err != nil {
 				return err
-			}
-			for _, s := range []*daemon.CopySide{&r.Source, &r.Destination} {
-				if _, err := device(f, s.Device); err != nil {
-					return err
-				}
 			}
 			res, err := g.copy(cmd.Context(), f, r, &daemon.CopyOptions{Force: force, Progress: bar.tell, RunDir: g.run,
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))})

@@ -305,11 +305,11 @@ func TestRefused(t *testing.T) {
 	}{
 		{&blkcopy.RequestError{}, exitUsage}, {blkcopy.ErrOverlap, exitFailure}, {blkcopy.ErrNoOffload, exitFailure}, {blkcopy.ErrBoundary, exitFailure},
 	} {
-		if !refused(c.err) || exitCode(copyError(context.Background(), c.err, false)) != c.code {
+		if !daemon.Refused(c.err) || exitCode(copyError(context.Background(), c.err, false)) != c.code {
 			t.Error(c.err)
 		}
 	}
-	if refused(errors.New("x")) || refused(unix.EBUSY) {
+	if daemon.Refused(errors.New("x")) || daemon.Refused(unix.EBUSY) {
 		t.Error("not every error is a refusal")
 	}
 }

@@ -91,6 +91,20 @@ func (c *copyArgs) request(a []string) (*daemon.CopyRequest, error) {
 	return r, nil
 }
 
+// loadFor loads the file, which has to have both devices of a request.
+func (g *globals) loadFor(cmd *cobra.Command, r *daemon.CopyRequest) (*config.File, error) {
+	f, err := g.load(cmd)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range []*daemon.CopySide{&r.Source, &r.Destination} {
+		if _, err := device(f, s.Device); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
 // segment reads DEVICE:START+LEN and adds it to a side. whole says that LEN is left out, where it may be.
 func segment(side *daemon.CopySide, text, what string, length bool) (s *daemon.CopySegment, whole bool, err error) {
 	name, rest, ok := strings.Cut(text, ":")

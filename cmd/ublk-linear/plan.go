@@ -2,13 +2,11 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ublk-go/ublk-linear/config"
-	"github.com/ublk-go/ublk-linear/copy"
 	"github.com/ublk-go/ublk-linear/copy/draw"
 	"github.com/ublk-go/ublk-linear/copy/series"
 	"github.com/ublk-go/ublk-linear/daemon"
@@ -54,14 +52,9 @@ which there are. --svg draws the copy, --html writes a page about it and the des
 			if err != nil {
 				return err
 			}
-			f, err := g.load(cmd)
+			f, err := g.loadFor(cmd, r)
 			if err != nil {
 				return err
-			}
-			for _, s := range []*daemon.CopySide{&r.Source, &r.Destination} {
-				if _, err := device(f, s.Device); err != nil {
-					return err
-				}
 			}
 			return planCopy(cmd, f, r, &s, g.json, summary)
 		},
@@ -77,7 +70,7 @@ which there are. --svg draws the copy, --html writes a page about it and the des
 func planCopy(cmd *cobra.Command, f *config.File, r *daemon.CopyRequest, s *seriesArgs, asJSON, summary bool) error {
 	plan, err := daemon.PlanCopy(f, r)
 	why := ""
-	if refused(err) {
+	if daemon.Refused(err) {
 		why = err.Error()
 	} else if err != nil {
 		return err
@@ -141,9 +134,4 @@ func requested(r *daemon.CopyRequest) (n uint64) {
 		n += s.Len
 	}
 	return n
-}
-
-// refused says whether an error is the refusal of a copy for what it asks for.
-func refused(err error) bool {
-	return errors.Is(err, blkcopy.ErrRequest) || errors.Is(err, blkcopy.ErrBoundary) || errors.Is(err, blkcopy.ErrNoOffload) || errors.Is(err, blkcopy.ErrOverlap)
 }
