@@ -215,11 +215,20 @@ func TestCopyPageCache(t *testing.T) {
 	}
 }
 
-// Copies under load: fio verifies what it writes beside the copied range, while copies go on.
+// Copies under load: fio verifies what it writes beside the copied range, while copies go on: by the host on null_blk, by the
+// disks themselves on QEMU's NVMe.
 func TestCopyUnderLoad(t *testing.T) {
 	needGuest(t)
-	s := up(t, pathDisks(nullBlk(t, 64), nullBlk(t, 64))+
-		tableDevice("data", "0 40000 linear a 8\n40000 81920 striped 2 128 a 40960 b 1024"))
+	t.Run("emulated", func(t *testing.T) {
+		copyUnderLoad(t, pathDisks(nullBlk(t, 64), nullBlk(t, 64)), false)
+	})
+	t.Run("nvme", func(t *testing.T) {
+		copyUnderLoad(t, "version = 1\n[disk.a]\nmatch = { serial = \"cpa\" }\n[disk.b]\nmatch = { serial = \"cpb\" }\n", true)
+	})
+}
+
+func copyUnderLoad(t *testing.T, disks string, offload bool) {
+	s := up(t, disks+tableDevice("data", "0 40000 linear a 8\n40000 81920 striped 2 128 a 40960 b 1024"))
 	const half = 60000 // fio has what is above 30 MiB
 	scribble(t, s.dev["data"], 9)
 	load := make(chan error, 1)
@@ -232,13 +241,13 @@ func TestCopyUnderLoad(t *testing.T) {
 	}
 	go func() { load <- cmd.Wait() }()
 	want := whole(t, s.dev["data"])[:half*512]
-	n := 0
+	n, offloaded := 0, uint64(0)
 	for running := true; running; n++ {
-		c := copies{src: "data", from: uint64(n*977) % 20000, dst: "data", to: 30000 + uint64(n*613)%9000, n: 20000, policy: []string{"--force"}}
+		c := copies{src: "data", from: uint64(n*976) % 20000, dst: "data", to: 30000 + uint64(n*616)%9000, n: 20000, policy: []string{"--force"}}
 		if n%2 == 1 {
 			c.from, c.to = c.to, c.from
 		}
-		c.run(t, s.file)
+		offloaded += c.run(t, s.file).Offloaded
 		copy(want[c.to*512:], bytes.Clone(want[c.from*512:(c.from+c.n)*512]))
 		select {
 		case err := <-load:
@@ -251,7 +260,10 @@ func TestCopyUnderLoad(t *testing.T) {
 	if at, wrong := differ(whole(t, s.dev["data"])[:half*512], want); wrong > 0 {
 		t.Errorf("after %d copies %d sectors are wrong, the first is %d", n, wrong, at)
 	}
-	t.Logf("%d copies beside fio", n)
+	if offload != (offloaded > 0) {
+		t.Errorf("%d bytes offloaded", offloaded)
+	}
+	t.Logf("%d copies beside fio, %d bytes by the disks", n, offloaded)
 }
 
 // What cannot be meant, or must not be done, is refused, and nothing is changed.
