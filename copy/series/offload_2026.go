@@ -53,7 +53,7 @@ var offload2026 = &Model{
 		{oShift, "copy_max_bytes and copy_max_hw_bytes are computed in 32 bits: 4 GiB shows as 0",
 			"01/12, queue_copy_hw_max_show"},
 		{oEnd, "a bio that ends past the device is not counted down: translation never ends",
-			"02/12, submit_bio_noacct: bio_check_eod comes first; our reading"},
+			"02/12, submit_bio_noacct: bio_check_eod comes first"},
 	},
 	Limits: offloadLimits,
 	Run:    runOffload,

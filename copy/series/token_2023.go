@@ -22,11 +22,11 @@ var token2023 = &Model{
 	Defects: []Defect{{
 		Name: tokenPastFailure,
 		What: "comp_len counts the failed bio too where the block layer has moved the bio on before it completes: on a device that is not stacked. What follows begins behind it",
-		Ref:  "own reading of <20230112115908.23662-3-nj.shetty@samsung.com>, blk_copy_offload_write_end_io and _read_end_io: bi_iter.bi_sector after req_bio_endio has advanced the bio",
+		Ref:  "<20230112115908.23662-3-nj.shetty@samsung.com>, blk_copy_offload_write_end_io and _read_end_io: bi_iter.bi_sector after req_bio_endio has advanced the bio",
 	}, {
 		Name: tokenZonedHang,
 		What: "on a zoned destination a read bio that fails stays at the head of the list of writes, and no write behind it is ever sent",
-		Ref:  "own reading of <20230112115908.23662-3-nj.shetty@samsung.com>, blk_copy_offload_read_end_io: err_rw_bio does not take ctx off cio->list",
+		Ref:  "<20230112115908.23662-3-nj.shetty@samsung.com>, blk_copy_offload_read_end_io: err_rw_bio does not take ctx off cio->list",
 	}, {
 		Name: tokenClamp,
 		What: "the hardware limit is clamped to 2^27 sectors, and MAX_COPY_TOTAL_LENGTH is in bytes",
