@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -38,14 +39,14 @@ const maxEdges = 1 << 20
 // order judges overlap on the device and on the disks. Where two devices, or two targets, share blocks of a disk, no order
 // of the device's sectors can be relied on; such a request is done only together. Errors: ErrOverlap, when the policy
 // refuses, when two destinations are one block, and when what must be done together is more than may be in flight.
-func (r *Request) order(src, dst remap.Side) (order, error) {
+func (r *Request) order(src, dst remap.Side, disks []Disk) (order, error) {
 	o := order{runs: runs(src, dst)}
 	if at, ok := overlapping(dst.Ranges); ok {
 		return o, overlapError("two destination segments overlap at byte %d", at*512)
 	}
 	written := footprint(dst.Table, dst.Ranges)
 	if at, ok := written.Twice(); ok {
-		return o, overlapError("destination segments of %s share disk blocks (disk %d, sector %d)", r.Dst.Name, at.Disk, at.Start)
+		return o, overlapError("destination segments of %s share disk blocks (disk %s, sector %d)", r.Dst.Name, diskName(disks, at.Disk), at.Start)
 	}
 	at, ok := footprint(src.Table, src.Ranges).Common(written)
 	if !ok {
@@ -56,7 +57,7 @@ func (r *Request) order(src, dst remap.Side) (order, error) {
 		if same && o.overlaps() {
 			return o, overlapError("source and destination overlap on %s, and the policy refuses that", r.Dst.Name)
 		}
-		return o, overlapError("source and destination overlap on disk %d at sector %d, and the policy refuses that", at.Disk, at.Start)
+		return o, overlapError("source and destination overlap on disk %s at sector %d, and the policy refuses that", diskName(disks, at.Disk), at.Start)
 	}
 	o.sequence = true
 	if same && !aliased(src, dst) {
@@ -210,4 +211,12 @@ func (o *order) sort() {
 		return
 	}
 	o.runs = out
+}
+
+// diskName is a disk's name, or its number where it has none.
+func diskName(disks []Disk, d target.Disk) string {
+	if int(d) < len(disks) && disks[d].Name != "" {
+		return disks[d].Name
+	}
+	return strconv.Itoa(int(d))
 }

@@ -2,9 +2,12 @@ package blkcopy
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/remap"
 )
 
 // A run that overlaps itself: windows as long as the shift from bounceBelow on, or where nothing may be emulated; whole
@@ -145,5 +148,19 @@ func TestOrderOnto(t *testing.T) {
 	r.SrcSegs[0].Len += 64 * 512
 	if _, err := NewPlan(r, make([]Disk, 1)); !errors.Is(err, ErrRequest) || errors.Is(err, ErrOverlap) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOrderNames: a refusal names the disk as the file does, and by its number where it has no name.
+func TestOrderNames(t *testing.T) {
+	table := func(at uint64) *remap.Table { return linearOf(t, 64, 0, at) }
+	for _, c := range []struct{ name, want string }{{"fast", "disk fast at sector 32"}, {"", "disk 0 at sector 32"}} {
+		disks := able(1, 512, 128, 128, 127)
+		disks[0].Name = c.name
+		r := whole(table(0), table(32), 0, 0, 64)
+		r.Overlap = RefuseOverlap
+		if _, err := NewPlan(r, disks); !errors.Is(err, ErrOverlap) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, not %q", err, c.want)
+		}
 	}
 }

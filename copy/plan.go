@@ -42,7 +42,7 @@ func NewPlan(req *Request, disks []Disk) (*Plan, error) {
 	}
 	p := &Plan{req: req, src: side(req.Src, req.SrcSegs), dst: side(req.Dst, req.DstSegs), pairs: pairs{disks: disks}, bounce: pair{bounds: bounds{method: Emulated}}}
 	var err error
-	if p.order, err = req.order(p.src, p.dst); err != nil {
+	if p.order, err = req.order(p.src, p.dst, disks); err != nil {
 		return nil, err
 	}
 	p.pieces = remap.NewPieces(p.src, p.dst)
