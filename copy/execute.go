@@ -75,7 +75,7 @@ func (x *execution) send(c *Command) {
 	policy := x.j.pol.AfterFailure
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if err == errNoMethod {
+	if errors.Is(err, ErrNoOffload) {
 		policy = x.j.pol.WithoutOffload
 	} else if err != errOverlapping {
 		x.count.commands[c.Method]++

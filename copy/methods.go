@@ -1,6 +1,7 @@
 package blkcopy
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,7 @@ import (
 
 // Methods is the ways in which open disks copy by themselves, for an Engine on them. A disk that no plan uses may be nil.
 func Methods(disks []*disk.Disk) map[limits.Method]Method {
-	return map[limits.Method]Method{limits.NVMeCopy: nvmeMethod{disks}, limits.FileCopy: fileMethod{disks}}
+	return map[limits.Method]Method{limits.NVMeCopy: nvmeMethod{disks}, limits.XCopy: scsiMethod{disks}, limits.FileCopy: fileMethod{disks}}
 }
 
 // nvmeMethod is NVMe Copy inside one namespace.
@@ -29,6 +30,26 @@ func (m nvmeMethod) Copy(c *Command, p *Policy) (done uint64, err error) {
 		sources[i] = s.Range
 	}
 	return m.disks[c.Dst.Disk].CopyNVMeFrom(m.disks[c.Sources[0].Disk], sources, c.Dst.Start, p.FUA)
+}
+
+// scsiMethod is SCSI EXTENDED COPY inside one LUN, and between LUNs whose domains say that one copy manager reaches both.
+type scsiMethod struct{ disks []*disk.Disk }
+
+// Copy sends one command. Where the device has refused such a command before, none is sent: then the disks have no such
+// method.
+func (m scsiMethod) Copy(c *Command, p *Policy) (done uint64, err error) {
+	sources := make([]target.Range, len(c.Sources))
+	for i, s := range c.Sources {
+		if s.Disk != c.Sources[0].Disk {
+			return 0, fmt.Errorf("sources on two disks: %w", unix.EOPNOTSUPP)
+		}
+		sources[i] = s.Range
+	}
+	done, err = m.disks[c.Dst.Disk].CopySCSI(m.disks[c.Sources[0].Disk], sources, c.Dst.Start, p.FUA)
+	if errors.Is(err, disk.ErrCopyUnable) {
+		return 0, &refusal{err.Error(), ErrNoOffload, unix.EOPNOTSUPP}
+	}
+	return done, err
 }
 
 // fileMethod is the file system's copy, source by source.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,45 @@ func TestMethodsFile(t *testing.T) {
 	if disks[1].Copy().Can() {
 		if done, err := m.Copy(c, &Policy{}); done != 0 || !errors.Is(err, unix.EOPNOTSUPP) {
 			t.Errorf("without leave to share: %d sectors, %v", done, err)
+		}
+	}
+}
+
+// gone is a method of a disk that has found out that it cannot: nothing is sent.
+type gone struct{ asked atomic.Int64 }
+
+func (g *gone) Copy(*Command, *Policy) (uint64, error) {
+	g.asked.Add(1)
+	return 0, &refusal{"the disk has refused such a copy", ErrNoOffload, unix.EOPNOTSUPP}
+}
+
+// TestMethodGone: what a method did not send is no command and no offload that failed: it goes by WithoutOffload.
+func TestMethodGone(t *testing.T) {
+	for _, without := range []Fallback{Emulate, Fail} {
+		c := pairCase(t, limits.XCopy, Policy{AfterFailure: Fail, WithoutOffload: without})
+		g := &gone{}
+		c.o.Methods = map[limits.Method]Method{limits.XCopy: g}
+		r, err := c.run(t, t.Context(), nil)
+		if n := r.Commands[limits.XCopy]; n != 0 || g.asked.Load() == 0 {
+			t.Errorf("%d commands were counted, %d asked for", n, g.asked.Load())
+		}
+		if (err == nil) != (without == Emulate) || err != nil && !errors.Is(err, ErrNoOffload) || without == Emulate && (r.Bytes != allBytes || len(r.Fallbacks) == 0) {
+			t.Errorf("without offload %v: %d bytes, %v, fallbacks %v", without, r.Bytes, err, r.Fallbacks)
+		}
+	}
+}
+
+// TestMethodsSCSI: as TestMethodsNVMe, for SCSI.
+func TestMethodsSCSI(t *testing.T) {
+	disks, _ := fileDisks(t, 2)
+	m := Methods(disks)[limits.XCopy]
+	for _, c := range []struct {
+		second target.Disk
+		want   string
+	}{{0, "disk b: copy: not by SCSI"}, {1, "sources on two disks"}} {
+		cmd := &Command{Sources: []target.Extent{extent(0, 0, 8), extent(c.second, 8, 8)}, Dst: extent(1, 64, 16)}
+		if done, err := m.Copy(cmd, &Policy{}); done != 0 || !errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, ErrNoOffload) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d sectors, %v", done, err)
 		}
 	}
 }

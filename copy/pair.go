@@ -51,6 +51,9 @@ func pairOf(s, d *Disk) pair {
 	}
 	p := pair{bounds: bounds{method: s.Copy.Method, total: bound(d, d.Copy.MCL), ranges: int(min(d.Copy.MSRC, 1<<16-1)) + 1}}
 	p.ranged = min(bound(s, s.Copy.MSSRL), p.total)
+	if p.method == limits.XCopy { // what a segment and a list of ours can say, whatever the file says of the disk
+		p.ranged, p.ranges = min(p.ranged, bound(s, limits.XCopyBlocks)), min(p.ranges, limits.XCopySegments)
+	}
 	if p.ranged == 0 {
 		return no("disks %s and %s: a command has no whole block of %d bytes", s.Name, d.Name, unit*512)
 	}

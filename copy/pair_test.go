@@ -33,6 +33,15 @@ func TestPairOf(t *testing.T) {
 		{name: "MSRC 65534", change: func(s, d *Disk) { d.Copy.MSRC = 65534 }, ranged: 128, total: 256, ranges: 65535},
 		{name: "MSRC 65535", change: func(s, d *Disk) { d.Copy.MSRC = 65535 }, ranged: 128, total: 256, ranges: 65536},
 		{name: "MSRC 2^32-1", change: func(s, d *Disk) { d.Copy.MSRC = 1<<32 - 1 }, ranged: 128, total: 256, ranges: 65536},
+		{name: "an EXTENDED COPY says no more", change: func(s, d *Disk) {
+			s.Copy = limits.Copy{Method: limits.XCopy, MSSRL: 1 << 20, MCL: 1 << 30, MSRC: 1000, Domain: "x"}
+			d.Copy, s.LogicalBlock, d.LogicalBlock = s.Copy, 4096, 4096
+		}, ranged: 65535 * 8, total: 1 << 33, ranges: 256},
+		{name: "an EXTENDED COPY without bounds", change: func(s, d *Disk) {
+			s.Copy = limits.Copy{Method: limits.XCopy, Domain: "x"}
+			d.Copy = s.Copy
+		}, ranged: 65535, total: unbounded, ranges: 1},
+		{name: "an EXTENDED COPY of less", change: func(s, d *Disk) { s.Copy.Method, d.Copy.Method = limits.XCopy, limits.XCopy }, ranged: 128, total: 256, ranges: 8},
 		{name: "the source cannot", change: func(s, d *Disk) { s.Copy = limits.Copy{Method: limits.NoCopy, Reason: "it is old"} }, reason: "disk a: it is old"},
 		{name: "the destination cannot", change: func(s, d *Disk) { d.Copy = limits.Copy{} }, reason: "disk b: does not copy by itself"},
 		{name: "methods", change: func(s, d *Disk) { d.Copy.Method = limits.XCopy }, reason: "disks a and b copy by different methods: nvme, xcopy"},

@@ -63,7 +63,7 @@ func openBlock(ctx context.Context, s *Spec, o *Options) (d *Disk, err error) {
 		d.copy = noCopy("its place is unknown: %v", err)
 		return d, nil
 	}
-	d.copy = blockCopy(fd, &d.info, o)
+	d.copy, d.scsi = blockCopy(fd, &d.info, o)
 	return d, nil
 }
 

@@ -54,8 +54,9 @@ func InspectCopy(info Info, o *Options) limits.Copy {
 	if info.Kind == Memory {
 		return memoryCopy()
 	}
-	if info.Kind == Block && !isNVMe(info.dev.whole) {
-		return blockCopy(-1, &info, nil)
+	if info.Kind == Block && !isNVMe(info.dev.whole) && !isSCSI(info.dev.whole) {
+		c, _ := blockCopy(-1, &info, nil)
+		return c
 	}
 	fd, err := -1, error(unix.EROFS)
 	if info.Kind == File && !info.ReadOnly {
@@ -71,5 +72,6 @@ func InspectCopy(info Info, o *Options) limits.Copy {
 	if info.Kind == File {
 		return fileCopy(fd, info.inode[0])
 	}
-	return blockCopy(fd, &info, o.withDefaults())
+	c, _ := blockCopy(fd, &info, o.withDefaults())
+	return c
 }

@@ -18,6 +18,7 @@ type calls struct {
 	copyRange func(dst, src int, from, to int64, n int) (int, error)
 	clone     func(dst, src int, from, to, n uint64) error
 	nvme      nvmeCall
+	scsi      scsiCall
 }
 
 func systemCalls() *calls {
@@ -30,6 +31,7 @@ func systemCalls() *calls {
 		copyRange: copyFileRange,
 		clone:     cloneRange,
 		nvme:      callNVMe,
+		scsi:      callSCSI,
 	}
 }
 

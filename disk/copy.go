@@ -11,6 +11,7 @@ import (
 // Copy is the disk's own ability to copy, as of when it was opened. Copies are inside one Domain:
 //
 //   - of an NVMe disk, or a partition of one, it is the namespace. The blocks are those of the whole namespace;
+//   - of a SCSI disk, or a partition of one, it is the LUN, though CopySCSI goes from one to another too;
 //   - of a file it is the file system, its f_fsid and st_dev, if that shares blocks between files (reflink): see CopyRange.
 //     Nothing is bounded.
 //
@@ -22,11 +23,14 @@ func noCopy(format string, a ...any) limits.Copy {
 }
 
 // blockCopy is the ability of an open block device.
-func blockCopy(fd int, info *Info, o *Options) limits.Copy {
-	if !isNVMe(info.dev.whole) {
-		return noCopy("not an NVMe namespace; SCSI copy is not read yet")
+func blockCopy(fd int, info *Info, o *Options) (limits.Copy, *scsiAbility) {
+	switch whole := info.dev.whole; {
+	case isNVMe(whole):
+		return nvmeCopy(fd, info, o, identifyNVMe), nil
+	case isSCSI(whole):
+		return scsiCopy(fd, info, callSCSI)
 	}
-	return nvmeCopy(fd, info, o, identifyNVMe)
+	return noCopy("neither an NVMe namespace nor a SCSI disk"), nil
 }
 
 // memoryCopy: tmpfs has no copy of its own, so copy_file_range would move every page through a pipe.

@@ -101,8 +101,11 @@ func TestOpenCopy(t *testing.T) {
 	if got, want := d.Copy(), noCopy("identify: namespace number: inappropriate ioctl for device"); got != want {
 		t.Errorf("a memfd for a namespace: %+v", got)
 	}
-	if got := blockCopy(-1, &Info{dev: node{name: "sda1", whole: "sda"}}, o); got != noCopy("not an NVMe namespace; SCSI copy is not read yet") {
+	if got, port := blockCopy(-1, &Info{dev: node{name: "sda1", whole: "sda"}}, o); got != noCopy("inquiry: bad file descriptor") || port != nil {
 		t.Errorf("SCSI: %+v", got)
+	}
+	if got, port := blockCopy(-1, &Info{dev: node{name: "vda1", whole: "vda"}}, o); got != noCopy("neither an NVMe namespace nor a SCSI disk") || port != nil {
+		t.Errorf("virtio: %+v", got)
 	}
 
 	m, err := Open(t.Context(), Spec{Memory: 1 << 20}, nil)

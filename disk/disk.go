@@ -21,6 +21,8 @@ type Disk struct {
 	calls   *calls
 	nsid    atomic.Uint32 // of the NVMe namespace; 0: not asked yet
 	cmd32   atomic.Bool   // the kernel has no NVME_IOCTL_IO64_CMD
+	scsi    *scsiAbility  // nil unless copy's method is XCopy
+	unable  atomic.Pointer[SCSIError]
 }
 
 // Open finds, checks and holds the disk that s names.

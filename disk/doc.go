@@ -3,7 +3,7 @@
 // long as it is open, and says who holds a disk that it cannot have.
 //
 // Whoever serves the disk uses its file descriptor. For copying there are synchronous calls: Readv, Writev, Zero, NextData
-// and Sync, and the offloads CopyNVMe and CopyRange. It knows nothing of tables.
+// and Sync, and the offloads CopyNVMe, CopySCSI and CopyRange. It knows nothing of tables.
 //
 // A disk is held by one open file: O_EXCL on a block device, flock on a file. Both last until the last
 // reference to the open file is gone, which includes I/O in flight: the hold of a server that was killed
