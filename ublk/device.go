@@ -170,12 +170,15 @@ func (d *Device) wantStop() {
 
 // Stop takes the device down. First all holds are taken away, and none can be had any more: STOP_DEV would wait for the
 // requests that they keep out, so a hold that nobody releases must not be in its way. Whoever relies on one releases it
-// before. Then, in the order that the driver needs: STOP_DEV while the queues still serve, so that I/O under way can
-// finish; the queues end and give their memory and rings back; the character device is closed; and only then DEL_DEV,
-// which waits for all of that. It goes as far as it can and joins what failed; a second call goes on where the first
-// stopped. A device that was started halfway, or never, is taken down the same way.
+// before. What a fault keeps hanging fails with EIO now. Then, in the order that the driver needs: STOP_DEV while the queues
+// still serve, so that I/O under way can finish; the queues end and give their memory and rings back; the character device
+// is closed; and only then DEL_DEV, which waits for all of that. It goes as far as it can and joins what failed; a second
+// call goes on where the first stopped. A device that was started halfway, or never, is taken down the same way.
 func (d *Device) Stop(ctx context.Context) error {
 	d.wantStop()
+	for _, s := range d.queues {
+		s.faults.release() // before the bells, which holds.end rings
+	}
 	d.holds.end()
 	var errs []error
 	if err := d.command(ctx, uapi.UBLK_U_CMD_STOP_DEV, 0, slowDeadline); err != nil && !errors.Is(err, unix.ENODEV) {

@@ -85,6 +85,10 @@ func (k *kernel) complete(must bool) {
 // finish does what a command says, as far as its fault lets it.
 func (k *kernel) finish(i uint32) {
 	c := &k.cmds[i]
+	if c.stand != 0 {
+		k.over(i)
+		return
+	}
 	var f fault
 	if k.fault != nil {
 		f = k.fault(c)
@@ -117,8 +121,12 @@ func (k *kernel) finish(i uint32) {
 func (k *kernel) reaped(i uint32, res int32) {
 	c := &k.cmds[i]
 	k.tags[k.q.ops[i].tag].flying--
+	if c.stand != 0 {
+		k.stoodIn(i)
+		return
+	}
 	c.retry = false
-	errno := unix.Errno(0)
+	errno := k.shortened(i, res)
 	switch {
 	case res == -int32(unix.EAGAIN), res == -int32(unix.EINTR):
 		c.agains++

@@ -53,7 +53,7 @@ func (k *kernel) start(e *uapi.SQE) {
 	}
 	if before.retry {
 		c.try, c.agains = before.try+1, before.agains
-		if before.ask != c.ask || before.disk != c.disk || before.at+before.done != c.at || before.at+before.n != c.at+c.n ||
+		if before.ask != c.ask || before.disk != c.disk || before.at+before.done != c.at || k.ends(i, before.at+before.n) ||
 			before.op != c.op && !(isRW(before.op) && isRW(c.op)) {
 			k.t.Fatalf("after %d bytes of %+v comes %+v", before.done, before, c)
 		}

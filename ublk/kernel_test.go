@@ -66,6 +66,7 @@ type command struct {
 	done   uint64 // bytes that were transferred
 	retry  bool   // the last answer asks for one more
 	seq    uint64 // of the log of writes, when it was taken
+	stand  uint8  // 1 + the opcode of what was sent in its place (kernel_fault_test.go); 0: nothing
 }
 
 // fault is what becomes of one command. The zero value is success.
@@ -114,6 +115,7 @@ type kernel struct {
 	refuse   func(t int, cmd uint64) unix.Errno // of a fetch or commit
 	enterErr func(call int) error               // of the n-th Enter
 	onTurn   func()
+	stood    map[uint8]int  // what was sent in the place of commands, by opcode
 	armed    bool           // the bell's read (kernel_bell_test.go)
 	idle     func() bool    // nothing else would end a wait; true: the bell may have been rung
 	before   func(*command) // a disk gets it
@@ -152,6 +154,8 @@ func (k *kernel) Enter(wait uint32) error {
 	for i := range k.sq[:k.queued] {
 		e := &k.sq[i]
 		switch {
+		case e.UserData&commandBit != 0 && k.q.faults != nil && (e.Opcode == uapi.IORING_OP_NOP || e.Opcode == uapi.IORING_OP_TIMEOUT):
+			k.standIn(e)
 		case e.UserData&commandBit != 0:
 			k.start(e)
 		case e.UserData&bellData != 0:

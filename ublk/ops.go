@@ -3,6 +3,7 @@ package ublk
 import (
 	"golang.org/x/sys/unix"
 
+	faults "github.com/ublk-go/ublk-linear/fault"
 	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
@@ -14,6 +15,7 @@ type Backing struct {
 	Block bool   // a block device: discards are BLOCK_URING_CMD_DISCARD. Otherwise a file: they punch holes
 	// NoZeroRange is set where fallocate cannot zero without punching (tmpfs, memfd).
 	NoZeroRange bool
+	Faults      *faults.Disk // asked before each command; nil: none
 }
 
 // maxRetries bounds how often one command is sent again after EAGAIN. The second time on it is sent to a kernel worker
@@ -43,6 +45,7 @@ type op struct {
 	dsync   bool
 	noUnmap bool
 	retries uint8
+	end     unix.Errno // the result when all is done: a torn write's (fault.go)
 }
 
 // fill writes the command into a submission entry.
@@ -118,7 +121,7 @@ func (o *op) complete(res int32, iovs []uapi.Iovec) (verdict, unix.Errno) {
 	case n == 0, n > o.left:
 		return finished, unix.EIO
 	case n == o.left:
-		return finished, 0
+		return finished, o.end
 	}
 	o.left -= n
 	o.at += n

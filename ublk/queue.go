@@ -93,7 +93,8 @@ type queue struct {
 	failure error    // the first tag that ended otherwise than by the driver's abort
 	failed  func(error)
 
-	stats *Stats
+	faults *injector // nil: none (fault.go)
+	stats  *Stats
 }
 
 // Stats are counters that a queue keeps and anyone may read.
@@ -162,6 +163,9 @@ func (q *queue) run() error {
 				q.reap(uint32(c.UserData), c.Res)
 			case c.UserData == bellData:
 				q.rung(c.Res)
+				if q.faults != nil {
+					q.unhang()
+				}
 			default:
 				q.accept(uint16(c.UserData), c.Res)
 			}
@@ -257,6 +261,9 @@ func (q *queue) start(t uint16) {
 // send queues one command.
 // hot path
 func (q *queue) send(i uint32) {
+	if q.faults != nil && q.inject(i) {
+		return
+	}
 	o := &q.ops[i]
 	e := q.sqe()
 	o.fill(e, &q.disks[o.disk], q.iovs)
@@ -285,6 +292,12 @@ func (q *queue) sqe() *uapi.SQE {
 // hot path
 func (q *queue) reap(i uint32, res int32) {
 	q.flying--
+	if q.faults != nil {
+		var done bool
+		if res, done = q.answered(i, res); done {
+			return
+		}
+	}
 	o := &q.ops[i]
 	v, errno := o.complete(res, q.iovs)
 	if v == again {

@@ -26,6 +26,7 @@ type server struct {
 	bufs   []byte
 	iovs   []byte
 	gate   *gate
+	faults *injector
 	done   chan struct{} // closed when the goroutine has ended
 	leak   bool          // the queue ended with commands in flight: its memory stays mapped
 }
@@ -55,6 +56,9 @@ func (s *server) start() (err error) {
 	if s.gate, err = s.dev.holds.join(); err != nil {
 		return err
 	}
+	if s.faults, err = newInjector(s.disks, opsFor(depth, s.mapper.Fan())); err != nil {
+		return err
+	}
 	ready := make(chan error, 1)
 	go s.run(ready)
 	if err = <-ready; err != nil {
@@ -81,7 +85,7 @@ func (s *server) run(ready chan<- error) {
 	b := bounds{sectors: s.dev.spec.Sectors, maxIO: s.dev.spec.MaxIO / 512, lbs: uint64(s.dev.spec.Limits.LogicalBlock) / 512, readOnly: s.dev.spec.ReadOnly || s.dev.spec.Limits.ReadOnly}
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
 		queueMemory{descs: descsOf(s.descs, depth), bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/16)}, s.dev.holds, s.gate)
-	s.q.failed = s.dev.fail
+	s.q.failed, s.q.faults = s.dev.fail, s.faults
 	if err := s.q.fetch(); err != nil {
 		ready <- err
 		return
@@ -128,6 +132,7 @@ func (s *server) free() {
 	if s.leak {
 		return
 	}
+	s.faults.free()
 	for _, m := range []*[]byte{&s.bufs, &s.iovs} {
 		if *m != nil {
 			_ = unix.Munmap(*m)
