@@ -21,6 +21,7 @@ func (f *File) Check(facts map[string]Facts) Problems {
 	}
 	c.overlaps()
 	c.unused()
+	c.faults()
 	return c.r.list.sorted()
 }
 

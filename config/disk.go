@@ -66,7 +66,7 @@ func (f *File) readDisk(t *table, d *Disk) {
 		d.Limits = readLimits(t.r, v)
 	}
 	if v, ok := t.get("copy"); ok {
-		d.Copy = readCopy(t.r, v)
+		d.Copy = readCopy(t.r, v, d)
 	}
 }
 

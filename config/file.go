@@ -24,6 +24,7 @@ type File struct {
 	Version int
 	Disks   []*Disk
 	Devices []*Device
+	Faults  []*Fault
 
 	root    *node              // where everything stands; nil if built by hand
 	disks   map[string]*Disk   // filled by Parse; lookups fall back to the slice
@@ -148,6 +149,8 @@ type CopyOverride struct {
 	MCL    *uint64 // logical blocks per command, from 1
 	MSRC   *uint64 // source ranges per command minus 1
 	Domain string  // disks offload to each other only inside one; "": the disk itself
+
+	Simulate Simulate // of a disk that is Simulated
 }
 
 // Device is what is served.

@@ -143,13 +143,13 @@ func stepName(step uint64) string {
 	return "the logical block, " + Size(step).String()
 }
 
-// readCopy reads [disk.X.copy].
-func readCopy(r *report, v value) *CopyOverride {
+// readCopy reads [disk.X.copy] of a disk whose source is read.
+func readCopy(r *report, v value, d *Disk) *CopyOverride {
 	t, ok := r.table(v, "the copy ability is a table [disk.NAME.copy]")
 	if !ok {
 		return nil
 	}
-	t.known([]string{"method", "mssrl", "mcl", "msrc", "domain"}, nil)
+	t.known(append([]string{"method", "mssrl", "mcl", "msrc", "domain"}, simulateKeys()...), nil)
 	c := &CopyOverride{}
 	methods := []string{"nvme", "xcopy", "file", "none"}
 	if s, ok := t.str("method"); ok {
@@ -176,5 +176,6 @@ func readCopy(r *report, v value) *CopyOverride {
 		c.MSRC = pointer(uint64(n))
 	}
 	c.Domain, _ = t.str("domain")
+	readSimulate(t, d, c)
 	return c
 }

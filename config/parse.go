@@ -31,15 +31,19 @@ func Parse(name string, text []byte) (*File, Problems) {
 		// The keys of a later version would only be a list of false alarms.
 		return f, r.list.sorted()
 	}
-	top.known([]string{"version", "disk", "device"}, map[string]string{
+	top.known([]string{"version", "disk", "device", "fault"}, map[string]string{
 		"disks":   "a disk is a table [disk.NAME]",
 		"devices": "a device is a table [device.NAME]",
+		"faults":  faultHint,
 	})
 	if v, ok := top.get("disk"); ok {
 		f.readDisks(r, v)
 	}
 	if v, ok := top.get("device"); ok {
 		f.readDevices(r, v, s)
+	}
+	if v, ok := top.get("fault"); ok {
+		f.readFaults(r, v)
 	}
 	r.list = append(r.list, f.Check(nil)...)
 	return f, r.list.sorted()

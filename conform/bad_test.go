@@ -86,7 +86,7 @@ func ignoring(which func(g *Geometry)) func(*bad, []target.Range, uint64, bool) 
 	return func(b *bad, src []target.Range, dst uint64, fua bool) Answer {
 		other := *b.Model.shape()
 		which(&other)
-		m := &Model{geometry: other, now: b.now, durable: b.durable}
+		m := &Model{geometry: other, now: b.now, durable: b.durable, broken: b.broken}
 		b.Model.mu.Lock()
 		defer b.Model.mu.Unlock()
 		return m.Copy(src, dst, fua)

@@ -10,7 +10,7 @@ var basics = []Scenario{
 		Judged: "the geometry is read",
 		run: func(x *trial) error {
 			switch g := x.g; {
-			case g.Method != "nvme":
+			case !g.limited():
 				return skip("%s has no limits to read", g.Method)
 			case g.MSSRL == 0 || g.MCL == 0:
 				return differs("MSSRL is %d and MCL is %d", g.MSSRL, g.MCL)
@@ -102,7 +102,7 @@ var basics = []Scenario{
 			if x.g.Block == 512 {
 				return skip("a logical block is a sector: everything is aligned")
 			}
-			if x.g.Method != "nvme" {
+			if !x.g.limited() {
 				return skip("%s takes any byte, or rounds by rules of its own", x.g.Method)
 			}
 			if err := x.arena(32); err != nil {
@@ -128,7 +128,7 @@ var basics = []Scenario{
 		Name: "empty-refused", Expect: "no source, or one of no block, is refused before it is sent, and nothing changes",
 		Why: "NLB counts from 0, so that 0 blocks would be encoded as 65536", Ref: refCopy + "; scenario 18 of the copy cases", Judged: "the refusal, and the arena is compared",
 		run: func(x *trial) error {
-			if x.g.Method != "nvme" {
+			if !x.g.limited() {
 				return skip("no bytes mean nothing to copy_file_range, and all up to the end to FICLONERANGE: they are not sent")
 			}
 			if err := x.arena(32); err != nil {

@@ -44,6 +44,14 @@ func (c *Command) PowerCut() error {
 	return skip("the power of this target cannot be cut from here")
 }
 
+// Break makes blocks unreadable of a disk that has a method of that name.
+func (c *Command) Break(at, n uint64) error {
+	if b, ok := c.io.(Breaker); ok {
+		return b.Break(at, n)
+	}
+	return skip("no block of this target can be made unreadable from here")
+}
+
 // Copy is a Target's.
 func (c *Command) Copy(sources []target.Range, dst uint64, fua bool) Answer {
 	cmd := &blkcopy.Command{Method: c.geometry.Method}
@@ -62,11 +70,14 @@ func (c *Command) Close() { c.memory.close() }
 // answer is an error of the disk room's copies as what the device answered.
 func answer(err error) Answer {
 	var nvme *disk.NVMeError
+	var scsi *disk.SCSIError
 	switch {
 	case err == nil:
 		return Answer{}
 	case errors.As(err, &nvme):
 		return Answer{Status: nvme.Status, DW0: nvme.Result}
+	case errors.As(err, &scsi):
+		return Answer{Err: scsi}
 	case errors.Is(err, disk.ErrCopyRequest), errors.Is(err, unix.EOPNOTSUPP):
 		return Answer{Err: errors.Join(ErrNotSent, err)}
 	}

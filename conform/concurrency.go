@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 const whyRace = "blocks are the unit of atomicity of NVMe (AWUN is at least one): a block of two halves is a torn page to every database"
@@ -160,14 +161,20 @@ var concurrency = []Scenario{
 	},
 }
 
-// race copies the first n blocks to block 32 while other does something.
+// race copies the first n blocks to block 32 while other does something, which begins a little later in half of the races:
+// a copy that is short is over, or has not begun, if the two are only let go.
 func (x *trial) race(other func() error, n uint64) error {
 	var a Answer
+	var late time.Duration
+	if x.rand.IntN(2) == 0 {
+		late = time.Duration(x.rand.IntN(200)) * time.Microsecond
+	}
 	err := x.together(2, 2, func(i uint64) error {
 		if i == 0 {
 			a = x.send([]run{{0, n}}, 32, false)
 			return nil
 		}
+		time.Sleep(late)
 		return other()
 	})
 	if err == nil && !a.OK() {

@@ -11,7 +11,7 @@ import (
 	"github.com/ublk-go/ublk-linear/target"
 )
 
-// Device is a region of an NVMe namespace, or of a partition of one. The disk is the caller's, which holds it exclusively.
+// Device is a region of an NVMe namespace or of a SCSI disk, or of a partition of one. The disk is the caller's, which holds it exclusively.
 type Device struct {
 	geometry Geometry
 	size     uint64 // bytes of the disk
@@ -23,19 +23,20 @@ type Device struct {
 type namespace interface {
 	blkcopy.IO
 	CopyNVMeUnchecked(sources []target.Range, dst uint64, fua bool) (status uint16, dw0 uint32, err error)
+	CopySCSIUnchecked(sources []target.Range, dst uint64) (*disk.SCSIError, error)
 }
 
 // NewDevice is the length bytes from byte start of d, of whole logical blocks. It refuses a disk that does not copy by itself
-// by NVMe, one that is read-only, and a region that is not on it.
+// by NVMe or SCSI, one that is read-only, and a region that is not on it.
 func NewDevice(d *disk.Disk, start, length uint64) (*Device, error) {
 	c, block, size := d.Copy(), uint64(max(d.Info().LogicalBlock, 512)), d.Sectors()*512
 	switch {
-	case c.Method != limits.NVMeCopy:
+	case c.Method != limits.NVMeCopy && c.Method != limits.XCopy:
 		why := c.Reason
 		if c.Can() {
 			why = "its method is " + string(c.Method) + "; give --directory for a file system"
 		}
-		return nil, fmt.Errorf("disk %s does not copy by NVMe: %s", d.Name(), why)
+		return nil, fmt.Errorf("disk %s does not copy by NVMe or SCSI: %s", d.Name(), why)
 	case d.ReadOnly():
 		return nil, fmt.Errorf("disk %s is read-only", d.Name())
 	case start > size || length > size-start:
@@ -101,11 +102,28 @@ func (d *Device) Copy(sources []target.Range, dst uint64, fua bool) Answer {
 	if err := d.inside("copy", total*512, dst*512); dst > math.MaxUint64/512 || err != nil {
 		return Answer{Err: fmt.Errorf("%w: the destination is not in the region", ErrNotSent)}
 	}
+	if d.geometry.Method == limits.XCopy {
+		return d.extended(list, base+dst, fua)
+	}
 	status, dw0, err := d.disk.CopyNVMeUnchecked(list, base+dst, fua)
 	if err != nil {
 		return answer(err)
 	}
 	return Answer{Status: status, DW0: dw0}
+}
+
+// extended is one EXTENDED COPY; what NVMe's FUA is, a flush is here.
+func (d *Device) extended(list []target.Range, dst uint64, fua bool) Answer {
+	failure, err := d.disk.CopySCSIUnchecked(list, dst)
+	switch {
+	case err != nil:
+		return answer(err)
+	case failure != nil:
+		return Answer{Err: failure}
+	case fua:
+		return answer(d.disk.Sync())
+	}
+	return Answer{}
 }
 
 // Close gives the memory back; the disk stays open.

@@ -14,9 +14,19 @@ var drawn = []Scenario{
 				if err := x.copiesFUA(src, dst, x.rand.IntN(8) == 0); err != nil {
 					return err
 				}
-				if x.rand.IntN(4) == 0 {
+				switch x.rand.IntN(8) {
+				case 0:
 					at := x.rand.Uint64N(size)
 					if err := x.write(run{at, 1 + x.rand.Uint64N(size-at)}); err != nil {
+						return err
+					}
+				case 1: // a small write, which is copied at once
+					r := run{0, 1 + x.rand.Uint64N(min(4, x.g.rangeMost()))}
+					r.at = x.rand.Uint64N(size/2 - r.n)
+					if err := x.write(r); err != nil {
+						return err
+					}
+					if err := x.copies([]run{r}, size/2+x.rand.Uint64N(size/2-r.n)); err != nil {
 						return err
 					}
 				}

@@ -2,7 +2,10 @@ package conform
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ublk-go/ublk-linear/limits"
 	"github.com/ublk-go/ublk-linear/target"
@@ -10,13 +13,15 @@ import (
 
 // Model is the reference: a region in memory that does what a device should. Limits and addresses of the whole command are
 // looked at before the first block is moved, all sources are read before anything is written, and one command is done after
-// the other. It has a volatile cache, and its power can be cut.
+// the other. It has a volatile cache, its power can be cut, and its
+// blocks can be made unreadable.
 type Model struct {
 	geometry Geometry
 
 	mu      sync.Mutex
 	now     []byte // guarded by mu; what is read
 	durable []byte // guarded by mu; what a cut leaves
+	broken  []run  // guarded by mu; bytes that cannot be read
 }
 
 // NewModel is a model of so many bytes, all zero. Block, MSSRL, MCL and Ranges of g are its own; the rest is filled in. The
@@ -36,6 +41,9 @@ func (m *Model) Geometry() Geometry { return m.geometry }
 func (m *Model) ReadAt(p []byte, at uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.unreadable(run{at, uint64(len(p))}) {
+		return fmt.Errorf("model: read of %d bytes at %d: %w", len(p), at, unix.ENODATA)
+	}
 	return m.move(p, at, func(there []byte) { copy(p, there) })
 }
 
@@ -43,6 +51,7 @@ func (m *Model) ReadAt(p []byte, at uint64) error {
 func (m *Model) WriteAt(p []byte, at uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.mend(run{at, uint64(len(p))})
 	return m.move(p, at, func(there []byte) { copy(there, p) })
 }
 
@@ -70,6 +79,23 @@ func (m *Model) PowerCut() error {
 	return nil
 }
 
+// Break is a Breaker's.
+func (m *Model) Break(at, n uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = append(m.broken, run{at, n})
+	return nil
+}
+
+func (m *Model) unreadable(r run) bool {
+	return slices.ContainsFunc(m.broken, func(b run) bool { return b.at < r.at+r.n && r.at < b.at+b.n })
+}
+
+// mend forgets what of the broken lies in bytes that are written. All that is broken is written as a whole.
+func (m *Model) mend(r run) {
+	m.broken = slices.DeleteFunc(m.broken, func(b run) bool { return r.at <= b.at && b.at+b.n <= r.at+r.n })
+}
+
 // Copy is a Target's.
 func (m *Model) Copy(sources []target.Range, dst uint64, fua bool) Answer {
 	m.mu.Lock()
@@ -81,6 +107,7 @@ func (m *Model) Copy(sources []target.Range, dst uint64, fua bool) Answer {
 	for _, s := range sources {
 		data = append(data, m.now[s.Start*512:s.End()*512]...)
 	}
+	m.mend(run{dst * 512, uint64(len(data))})
 	copy(m.now[dst*512:], data)
 	if fua {
 		copy(m.durable[dst*512:], data)
@@ -88,7 +115,7 @@ func (m *Model) Copy(sources []target.Range, dst uint64, fua bool) Answer {
 	return Answer{}
 }
 
-// refuse says what of a command is more than the model does.
+// refuse says what of a command is more than the model does, or cannot be read.
 func (m *Model) refuse(sources []target.Range, dst uint64) Answer {
 	g, block := &m.geometry, m.geometry.sectors(1)
 	var total uint64
@@ -116,6 +143,11 @@ func (m *Model) refuse(sources []target.Range, dst uint64) Answer {
 	}
 	if dst > end || total > end-dst {
 		return Answer{Status: StatusLBA}
+	}
+	for _, s := range sources {
+		if m.unreadable(run{s.Start * 512, s.Len * 512}) {
+			return Answer{Status: statusRead}
+		}
 	}
 	return Answer{}
 }

@@ -30,8 +30,8 @@ func overlap(name, what string, shape func(n uint64) (src []run, dst uint64)) Sc
 			if most < 2 {
 				return skip("a range has one block: it cannot overlap another place")
 			}
-			for n := uint64(2); n <= most; n += 2 {
-				src, dst := shape(n)
+			for i := range 4 * (most / 2) { // each length four times: who does ranges in any order is right at times
+				src, dst := shape(2 + i/4*2)
 				if err := x.fits(src); err != nil {
 					return err
 				}
@@ -62,7 +62,7 @@ func (x *trial) moveOrRefuse(src []run, dst uint64) error {
 		return x.untouched("the success of " + words(src, dst))
 	case a.Err == nil && a.Status != StatusOverlap:
 		return differs("%s was refused with 0x%x, not 0x187", words(src, dst), a.Status)
-	case a.Err != nil && x.g.Method == "nvme":
+	case x.unanswered(a):
 		return a.Err
 	}
 	return x.untouched("the refusal of " + words(src, dst))

@@ -15,7 +15,7 @@ func (x *trial) refusal(src []run, dst uint64, status uint16) (Answer, error) {
 		return a, skip("this target never sends it: %v", a.Err)
 	case a.OK():
 		return a, differs("%s was not refused", words(src, dst))
-	case a.Err != nil && x.g.Method == "nvme":
+	case x.unanswered(a):
 		return a, a.Err
 	case a.Err == nil && a.Status != status:
 		return a, differs("%s was refused with 0x%x, not 0x%x", words(src, dst), a.Status, status)

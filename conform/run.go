@@ -53,6 +53,7 @@ func Run(ctx context.Context, t Target, o Options) (*Report, error) {
 	}
 	var writes uint64
 	for i, s := range suite {
+		s = g.worded(s)
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}

@@ -26,7 +26,7 @@ const (
 // Scenarios is the suite, in the order in which it runs.
 func Scenarios() []Scenario {
 	var out []Scenario
-	for _, part := range [][]Scenario{basics, sizes, bounds, overlaps, visibility, concurrency, drawn} {
+	for _, part := range [][]Scenario{basics, sizes, bounds, overlaps, medium, visibility, concurrency, drawn} {
 		out = append(out, part...)
 	}
 	return out

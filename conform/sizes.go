@@ -25,7 +25,7 @@ var sizes = []Scenario{
 		Ref: refLimit, Judged: "the status, dw0, and the arena is compared",
 		run: func(x *trial) error {
 			n := x.g.Ranges + 1
-			if x.g.Ranges == 0 || x.g.Method != "nvme" {
+			if x.g.Ranges == 0 || !x.g.limited() {
 				return skip("the number of ranges is not bounded by the device")
 			}
 			if n > nvmeRanges {
@@ -93,7 +93,7 @@ var sizes = []Scenario{
 		},
 	},
 	{
-		Name: "range-over-second-dw0", Expect: "of the same command, dw0 is the lowest range that is not copied: every range before it is copied",
+		Name: "range-over-second-dw0", Expect: "of the same command, dw0 is the lowest range that is not copied: every range before it is, and it is not",
 		Why: "callers take the ranges before dw0 as done and go on behind them", Ref: refDW0, Judged: "dw0 against the destination",
 		run: func(x *trial) error {
 			src, width, err := x.secondOver()
@@ -104,7 +104,7 @@ var sizes = []Scenario{
 			if a.OK() {
 				return skip("it was not refused: see range-over-second")
 			}
-			return x.prefix(src, width+1, a, 1)
+			return x.lowest(src, width+1, a, 1)
 		},
 	},
 }

@@ -3,6 +3,7 @@ package conform
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ublk-go/ublk-linear/limits"
 	"github.com/ublk-go/ublk-linear/target"
@@ -27,10 +28,17 @@ type Target interface {
 // PowerCutter is a Target whose power can be cut: what was not durable is lost, or is not, block by block.
 type PowerCutter interface{ PowerCut() error }
 
+// Breaker is a Target of which the blocks of some bytes can be made unreadable, as NVMe's Write Uncorrectable does, until
+// they are written.
+type Breaker interface{ Break(at, n uint64) error }
+
+// Timer is a Target that has a time of its own.
+type Timer interface{ Now() time.Time }
+
 // Geometry is what a target says of itself. Limits are in logical blocks, as in NVMe Identify Namespace; 0 is no bound.
 type Geometry struct {
 	Name   string        `json:"name"`   // for people: "model", "disk a", "copy_file_range in /srv"
-	Method limits.Method `json:"method"` // nvme or file
+	Method limits.Method `json:"method"` // nvme, xcopy or file
 	Block  uint64        `json:"logical_block_bytes"`
 	Length uint64        `json:"region_bytes"`
 	Start  uint64        `json:"region_start_bytes"` // of the region on the device
@@ -74,6 +82,7 @@ const (
 	StatusSize      = 0x183 // Command Size Limit Exceeded
 	StatusOverlap   = 0x187 // Overlapping I/O Range
 	statusInvalid   = 0x002 // Invalid Field in Command
+	statusRead      = 0x281 // Unrecovered Read Error
 	nvmeRanges      = 256   // NR has 8 bits and counts from 0
 	nvmeRangeBlocks = 1 << 16
 )

@@ -35,6 +35,19 @@ type Status struct {
 	Inexpressible []string           `json:"inexpressible"`
 	Copies        []CopyInfo         `json:"copies"` // under way, from or to the device
 	Failure       string             `json:"failure,omitempty"`
+	Faults        []FaultStatus      `json:"faults,omitempty"` // injected into the device's disks
+}
+
+// FaultStatus is a [[fault]] of the file, and what it has done since the server was started.
+type FaultStatus struct {
+	Line    int    `json:"line"` // of the file
+	Disk    string `json:"disk"`
+	Op      string `json:"op"`
+	Range   string `json:"range"` // START+LENGTH, or all
+	When    string `json:"when"`
+	Action  string `json:"action"`
+	Matched uint64 `json:"matched"` // commands of the disk, op and range
+	Hits    uint64 `json:"hits"`    // of them, those that it acted on
 }
 
 // IOCount counts the requests of one operation since the device was started.

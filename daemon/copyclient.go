@@ -18,6 +18,8 @@ type CopyOptions struct {
 	Progress func(CopyProgress) // called by one goroutine at a time; nil: not at all
 	Logger   *slog.Logger       // nil: silent
 	RunDir   string             // "": RunDir; of CopyOffline
+
+	AllowFaults bool // inject the file's faults; without it a file that has some is refused. Of CopyOffline
 }
 
 func (o *CopyOptions) logger() *slog.Logger {

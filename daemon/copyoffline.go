@@ -15,6 +15,9 @@ import (
 // what a dead server left is not in the way, since its devices do no more I/O and a disk is not had before the last has
 // ended. Errors are as Server.Copy's, a ServedError, and Up's of the disks.
 func CopyOffline(ctx context.Context, f *config.File, r *CopyRequest, o *CopyOptions) (*CopyResult, error) {
+	if err := FaultsAllowed(f, o.AllowFaults); err != nil {
+		return nil, err
+	}
 	f, err := onlyCopied(f, r)
 	if err != nil {
 		return nil, err
@@ -52,8 +55,11 @@ func CopyOffline(ctx context.Context, f *config.File, r *CopyRequest, o *CopyOpt
 	if err != nil {
 		return nil, err
 	}
-	engine := ds.engine()
+	faults := newInjection(f)
+	faults.warn(o.logger())
+	engine := ds.engine(f, faults)
 	defer engine.Close()
+	defer faults.during(ctx)()
 	j := newCopyJob(r, plan.Bytes())
 	defer watchCopy(j, o.Progress)()
 	return w.result(engine.Run(ctx, plan, nil, j.tell)), nil

@@ -17,7 +17,7 @@ func (s *Server) prepareCopies(tables []*remap.Table, specs []ublk.Spec) {
 		devices[i] = &blkcopy.Device{Name: s.file.Devices[i].Name, Table: t, LogicalBlock: specs[i].Limits.LogicalBlock, ReadOnly: specs[i].ReadOnly}
 	}
 	s.world = newCopyWorld(s.file, s.disks, devices)
-	s.engine = s.disks.engine()
+	s.engine = s.disks.engine(s.file, s.faults)
 }
 
 // startCopy plans a copy and lists it; it is done by the job's run, which is called once. Errors: fs.ErrNotExist for a
@@ -42,6 +42,7 @@ func (s *Server) startCopy(ctx context.Context, r *CopyRequest) (context.Context
 	}
 	lock := &regionLock{regions: &s.regions, src: src, dst: dst}
 	j.run = func(ctx context.Context, progress func(blkcopy.Progress)) *CopyResult {
+		defer s.faults.during(ctx)()
 		return s.world.result(s.engine.Run(ctx, plan, lock, progress))
 	}
 	return ctx, j, nil

@@ -86,15 +86,15 @@ func newCopyWorld(f *config.File, ds disks, devices []*blkcopy.Device) *copyWorl
 	return w
 }
 
-// engine copies between open disks.
-func (ds disks) engine() *blkcopy.Engine {
+// engine copies between open disks of a checked file, with its faults.
+func (ds disks) engine(f *config.File, x *injection) *blkcopy.Engine {
 	io := make([]blkcopy.IO, len(ds))
 	for i, d := range ds {
 		if d != nil { // an interface that holds a nil disk would not be nil
-			io[i] = d
+			io[i] = x.disk(i, d.Name(), d)
 		}
 	}
-	return blkcopy.NewEngine(io, &blkcopy.Options{Methods: blkcopy.Methods(ds)})
+	return blkcopy.NewEngine(io, &blkcopy.Options{Methods: x.methods(ds.simulate(f, blkcopy.Methods(ds)))})
 }
 
 // result says in words and names what an engine says in numbers.

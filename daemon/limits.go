@@ -161,6 +161,9 @@ func overrideCopy(c limits.Copy, d *config.Disk) limits.Copy {
 	if o == nil {
 		return c
 	}
+	if d.Simulated() {
+		c = simulatedCopy()
+	}
 	if o.Method != "" {
 		c.Method, c.Reason = limits.Method(o.Method), ""
 		if !c.Can() {

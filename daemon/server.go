@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,8 @@ type Options struct {
 	RunDir string // "": RunDir
 	// Started is called for every device as soon as it can be opened, in file order.
 	Started func(DeviceInfo)
+	// AllowFaults injects the file's faults. Without it a file that has some is refused.
+	AllowFaults bool
 }
 
 // Server serves the devices of one configuration file.
@@ -42,6 +45,7 @@ type Server struct {
 	log     *slog.Logger
 	control *ublk.Control
 	disks   disks
+	faults  *injection // nil: none
 	lock    *os.File
 	clear   bool // what a dead server left is gone: its state may be, too
 	api     *listener
@@ -71,6 +75,9 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	s := &Server{file: f, log: o.Logger, down: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := FaultsAllowed(f, o.AllowFaults); err != nil {
+		return nil, err
 	}
 	tables, err := Tables(f)
 	if err != nil {
@@ -112,6 +119,8 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if err := devLinks.check(f); err != nil {
 		return nil, err
 	}
+	s.faults = newInjection(f)
+	s.faults.warn(s.log)
 	s.prepareCopies(tables, specs)
 	err = s.startAll(ctx, len(tables),
 		func(i int) error { return s.start(ctx, f.Devices[i], tables[i], specs[i]) },
@@ -194,7 +203,7 @@ func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table,
 	for _, l := range d.Lost() {
 		entry.lost = append(entry.lost, l.String())
 	}
-	if err := d.Start(ctx, t, s.disks.backings()); err != nil {
+	if err := d.Start(ctx, t, s.faults.backings(s.disks.backings())); err != nil {
 		return wrap(err)
 	}
 	s.mu.Lock()
@@ -334,6 +343,9 @@ func (s *Server) status(d *device) Status {
 		out.Disks = append(out.Disks, DiskStatus{Name: k.Name(), Kind: k.Kind().String(), Node: k.Node(), Bytes: k.Sectors() * 512,
 			Serial: k.Identity().Serial, WWID: k.Identity().WWID})
 	}
+	out.Faults = s.faults.status(func(name string) bool {
+		return slices.ContainsFunc(out.Disks, func(d DiskStatus) bool { return d.Name == name })
+	})
 	for _, q := range d.dev.Stats() {
 		for op := range q.Requests {
 			c := out.IO[opName(op)]

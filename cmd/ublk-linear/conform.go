@@ -15,6 +15,7 @@ import (
 type conformArgs struct {
 	target, disk, directory, region string
 	destroys                        bool
+	sim                             simArgs
 	seed                            uint64
 	rounds                          int
 	only                            []string
@@ -25,17 +26,21 @@ type conformArgs struct {
 func newConform(g *globals) *cobra.Command {
 	var c conformArgs
 	cmd := &cobra.Command{
-		Use:   "conform [--target model|DISK | --disk DISK | --directory DIR]",
+		Use:   "conform [--target model|sim|DISK | --disk DISK | --directory DIR]",
 		Short: "Judge how a device copies, scenario by scenario",
 		Long: `Send a suite of copies to a device that copies by itself, and say of each whether what happened is what was to be
 expected, and why it matters where it is not: limits, overlap, partial failure, visibility, concurrency, random requests.
 
-Of a disk of the file (NVMe), the region is OVERWRITTEN. The disk is held as by up. What is around the region is read
+Of a disk of the file (NVMe or SCSI), the region is OVERWRITTEN. The disk is held as by up. What is around the region is read
 before and after, and the report proves that it is untouched. With --directory, two files are made there and removed
-again. The model is the reference that the others are judged by.`,
+again. The model is the reference that the others are judged by.
+
+A disk in memory that copies by method "nvme" is simulated, with the misbehaviours that the file gives it; it is its own, so
+that nothing has to be said about it. --target sim is one without a file.`,
 		Example: `  ublk-linear conform --target model
   ublk-linear conform --disk a --region 1GiB+64MiB --i-know-this-destroys-data --html report.html
   ublk-linear conform --directory /srv --json
+  ublk-linear conform --target sim --misbehave overlap-forward,limits-late
   ublk-linear conform --list`,
 		Args: args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,7 +58,7 @@ again. The model is the reference that the others are judged by.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.target, "target", "", "`WHAT` is judged: model, or a disk of the file")
+	f.StringVar(&c.target, "target", "", "`WHAT` is judged: model, sim, or a disk of the file")
 	f.StringVar(&c.disk, "disk", "", "a `DISK` of the file")
 	f.StringVar(&c.directory, "directory", "", "a `DIR` in whose file system two files are made and copied between")
 	f.StringVar(&c.region, "region", "", "`START+LEN` of the disk, in which everything is overwritten")
@@ -64,7 +69,8 @@ again. The model is the reference that the others are judged by.`,
 	f.StringVar(&c.junit, "junit", "", "write a JUnit XML test suite to `FILE`")
 	f.StringVar(&c.html, "html", "", "write a self-contained page to `FILE`")
 	f.StringVar(&c.progress, "progress", "auto", "`WHEN` on stderr: auto (on a terminal), always or never")
-	f.BoolVar(&c.list, "list", false, "say what the scenarios are, and run none")
+	f.BoolVar(&c.list, "list", false, "say what the scenarios and the misbehaviours are, and run none")
+	c.sim.flags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -90,16 +96,23 @@ func (c *conformArgs) check() error {
 		return nil
 	}
 	if given != 1 {
-		return usagef("conform takes one of --target model|DISK, --disk DISK and --directory DIR")
+		return usagef("conform takes one of --target model|sim|DISK, --disk DISK and --directory DIR")
 	}
-	if c.target != "" && c.target != "model" {
+	if c.target != "" && c.target != "model" && c.target != "sim" {
 		c.disk, c.target = c.target, ""
 	}
-	switch {
-	case c.disk == "" && (c.region != "" || c.destroys):
+	if err := c.sim.check(c.target == "sim"); err != nil {
+		return err
+	}
+	if c.disk == "" && (c.region != "" || c.destroys) {
 		return usagef("--region and --i-know-this-destroys-data are for a disk")
-	case c.disk == "":
-		return nil
+	}
+	return nil
+}
+
+// meant refuses to overwrite a disk that was not given for it.
+func (c *conformArgs) meant() error {
+	switch {
 	case c.region == "":
 		return usagef("--region START+LEN says where on disk %s everything may be overwritten", c.disk)
 	case !c.destroys:
@@ -116,6 +129,9 @@ func (g *globals) conform(cmd *cobra.Command, c *conformArgs) (reports []*confor
 		return g.conformDisk(cmd, c, o)
 	case c.directory != "":
 		return conformFiles(cmd, c, o)
+	}
+	if c.target == "sim" {
+		return g.conformSim(cmd, c, o)
 	}
 	m := conform.NewModel(conform.Geometry{Block: 4096, MSSRL: 16, MCL: 40, Ranges: 4}, 8<<20)
 	r, err := c.run(cmd, m, o)

@@ -21,13 +21,21 @@ const lookAgain = time.Minute
 
 // conformDisk runs the suite on a region of a disk that is held meanwhile.
 func (g *globals) conformDisk(cmd *cobra.Command, c *conformArgs, o conform.Options) (_ []*conform.Report, err error) {
-	start, length, err := region(c.region)
-	if err != nil {
-		return nil, err
-	}
 	f, err := g.load(cmd)
 	if err != nil {
 		return nil, err
+	}
+	simulated := f.Disk(c.disk) != nil && f.Disk(c.disk).Simulated()
+	if !simulated {
+		if err := c.meant(); err != nil {
+			return nil, err
+		}
+	}
+	var start, length uint64
+	if c.region != "" {
+		if start, length, err = region(c.region); err != nil {
+			return nil, err
+		}
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	d, release, err := daemon.HoldDisk(cmd.Context(), f, c.disk, g.run, log)
@@ -35,6 +43,13 @@ func (g *globals) conformDisk(cmd *cobra.Command, c *conformArgs, o conform.Opti
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if simulated {
+		dev, err := daemon.SimulatedDisk(d, f.Disk(c.disk))
+		if err != nil {
+			return nil, err
+		}
+		return c.simulated(cmd, o, dev, start, length)
+	}
 	t, err := conform.NewDevice(d, start, length)
 	if err != nil {
 		return nil, err

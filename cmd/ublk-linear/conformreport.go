@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ublk-go/ublk-linear/conform"
+	"github.com/ublk-go/ublk-linear/copy/sim"
 )
 
 // report prints the reports, and writes the files that were asked for. Of several targets each has its file: NAME, NAME.2.
@@ -44,7 +45,7 @@ func writeReport(path string, i int, write func(io.Writer) error) error {
 	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
-// listScenarios says what the suite is.
+// listScenarios says what the suite is, and what simulated disks can do wrong.
 func (g *globals) listScenarios(cmd *cobra.Command, c *conformArgs) error {
 	suite, err := conform.Pick(c.only)
 	if err != nil {
@@ -54,10 +55,19 @@ func (g *globals) listScenarios(cmd *cobra.Command, c *conformArgs) error {
 		return printJSON(cmd, struct {
 			Schema    int                `json:"schema"`
 			Scenarios []conform.Scenario `json:"scenarios"`
-		}{schema, suite})
+
+			Misbehaviours []sim.Misbehaviour `json:"misbehaviours"`
+		}{schema, suite, sim.Misbehaviours()})
 	}
 	for _, s := range suite {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s\n    expected  %s\n    why       %s\n    judged    %s\n    ref       %s\n", s.Name, s.Expect, s.Why, s.Judged, s.Ref)
+	}
+	if len(c.only) > 0 {
+		return nil
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "\nMisbehaviours of simulated disks (--misbehave; [disk.NAME.copy] misbehave):\n\n")
+	for _, m := range sim.Misbehaviours() {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s\n    does      %s\n    why       %s\n", m.Name, m.What, m.Why)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 func newCopy(g *globals) *cobra.Command {
 	var c copyArgs
-	var force bool
+	var force, faults bool
 	var progress string
 	cmd := &cobra.Command{
 		Use:   "copy SRC[,SRC…] DST[,DST…]",
@@ -50,7 +50,10 @@ a disk or the file is in use, 5 no such device.`,
 			if err != nil {
 				return err
 			}
-			res, err := g.copy(cmd.Context(), f, r, &daemon.CopyOptions{Force: force, Progress: bar.tell, RunDir: g.run,
+			if err := daemon.FaultsAllowed(f, faults); err != nil {
+				return err
+			}
+			res, err := g.copy(cmd.Context(), f, r, &daemon.CopyOptions{Force: force, Progress: bar.tell, RunDir: g.run, AllowFaults: faults,
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))})
 			bar.end()
 			if err != nil {
@@ -66,6 +69,7 @@ a disk or the file is in use, 5 no such device.`,
 	}
 	c.planFlags(cmd)
 	c.copyFlags(cmd)
+	allowFaults(cmd, &faults)
 	cmd.Flags().BoolVar(&force, "force", false, "also onto a device that is mounted or open")
 	cmd.Flags().StringVar(&progress, "progress", "auto", "`WHEN` on stderr: auto (a bar on a terminal, else a line every 5 s), always (a bar) or never")
 	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))

@@ -45,8 +45,8 @@ func newLimits(g *globals) *cobra.Command {
 		Use:   "limits [DEVICE]",
 		Short: "Show what devices can do, and which disk imposed each limit",
 		Long: `Show the stacked queue limits of devices, as the kernel's device-mapper would compute them, which disk or target imposed
-each value, what every disk says, and what ublk cannot express. Nothing is held; as root, NVMe disks are opened for
-reading and asked what they can copy (Identify). --sysfs reads a saved tree of another host's /sys instead of this one's.`,
+each value, what every disk says, and what ublk cannot express. Nothing is held; as root, NVMe and SCSI disks are opened
+for reading and asked what they can copy. --sysfs reads a saved tree of another host's /sys instead of this one's.`,
 		Example: `  ublk-linear limits data
   ublk-linear limits data --copy-rule 2026 --json
   ublk-linear limits --sysfs ./saved-sys --node a=nvme0n1 --node b=sda1`,

@@ -99,6 +99,16 @@ type (
 			progressDoc
 		} `json:"copies"`
 		Failure string `json:"failure,omitempty"`
+		Faults  []struct {
+			Line    int    `json:"line"`
+			Disk    string `json:"disk"`
+			Op      string `json:"op"`
+			Range   string `json:"range"`
+			When    string `json:"when"`
+			Action  string `json:"action"`
+			Matched uint64 `json:"matched"`
+			Hits    uint64 `json:"hits"`
+		} `json:"faults,omitempty"`
 	}
 	progressDoc struct {
 		ID        uint64  `json:"id"`
@@ -346,7 +356,8 @@ func TestSchemaServed(t *testing.T) {
 	st := daemon.Status{Schema: 1, DeviceInfo: dev, Sectors: 1280, Queues: 2, Depth: 64, MaxIO: 1 << 20, DataPath: "buffer", Features: []string{"USER_COPY"},
 		Table: "0 1280 linear a 0\n", Disks: []daemon.DiskStatus{{Name: "a", Kind: "file", Node: "/a.img", Bytes: 1 << 30}},
 		IO: map[string]daemon.IOCount{"read": {Requests: 1, Bytes: 4096}}, Inexpressible: []string{},
-		Copies: []daemon.CopyInfo{{Source: "data", Destination: "data", CopyProgress: daemon.CopyProgress{ID: 3, Bytes: 512, Total: 1024, Emulated: 512, Seconds: 1}}}}
+		Copies: []daemon.CopyInfo{{Source: "data", Destination: "data", CopyProgress: daemon.CopyProgress{ID: 3, Bytes: 512, Total: 1024, Emulated: 512, Seconds: 1}}},
+		Faults: []daemon.FaultStatus{{Line: 9, Disk: "a", Op: "write", Range: "all", When: "nth 3", Action: "errno:EIO", Matched: 5, Hits: 1}}}
 	fakeServer(t, file, runDir, answers{
 		"GET /v1/devices":      {200, daemon.List{Schema: 1, Devices: []daemon.DeviceInfo{dev}}},
 		"GET /v1/devices/data": {200, st},

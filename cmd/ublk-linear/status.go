@@ -69,6 +69,9 @@ func printStatus(out io.Writer, s daemon.Status) error {
 	for i, c := range s.Copies {
 		row([]string{"copies", ""}[min(i, 1)], "%d: %s to %s, %s", c.ID, c.Source, c.Destination, progressText(c.CopyProgress))
 	}
+	for i, x := range s.Faults {
+		row([]string{"faults", ""}[min(i, 1)], "line %d: %s of %s, %s, %s: %s; %d matched, %d hit", x.Line, x.Op, x.Disk, x.Range, x.When, x.Action, x.Matched, x.Hits)
+	}
 	for i, l := range s.Inexpressible {
 		row([]string{"not said", ""}[min(i, 1)], "%s", l)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func newUp(g *globals) *cobra.Command {
-	var verbose bool
+	var verbose, faults bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Serve all devices of the file until SIGTERM or `ublk-linear down`",
@@ -35,7 +35,7 @@ Needs root and a kernel with ublk (6.8 or later). Under systemd it says when it 
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 			ctx := cmd.Context()
-			s, err := server.Up(ctx, f, &server.Options{Logger: log, RunDir: g.run, Started: func(d server.DeviceInfo) {
+			s, err := server.Up(ctx, f, &server.Options{Logger: log, RunDir: g.run, AllowFaults: faults, Started: func(d server.DeviceInfo) {
 				if !g.json {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", d.Name, d.Node)
 				}
@@ -61,6 +61,12 @@ Needs root and a kernel with ublk (6.8 or later). Under systemd it says when it 
 			return s.Close()
 		},
 	}
+	allowFaults(cmd, &faults)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log the devices' life, not only what goes wrong")
 	return cmd
+}
+
+// allowFaults is the flag of the verbs that a file with [[fault]] is refused by.
+func allowFaults(cmd *cobra.Command, allow *bool) {
+	cmd.Flags().BoolVar(allow, "allow-faults", false, "inject the [[fault]]s of the file: I/O fails as they say, and data may be lost")
 }

@@ -18,15 +18,17 @@ var imports = map[string][]string{
 	"target/linear":       {"target", "limits"},
 	"target/stripe":       {"target", "limits"},
 	"remap":               {"target", "limits"},
+	"fault":               {"target"},
 	"disk":                {"limits", "target"},
 	"copy":                {"target", "limits", "remap", "disk"},
 	"copy/series":         {"target", "limits", "remap", "copy"},
+	"copy/sim":            {"target", "limits", "disk", "copy"},
 	"copy/draw":           {"target", "limits", "remap", "copy", "copy/series"},
 	"copy/workload":       {"target", "target/linear", "target/stripe", "limits", "remap", "copy", "copy/series"},
-	"ublk":                {"target", "limits", "ublk/internal/uapi", "ublk/internal/uring"},
-	"conform":             {"target", "limits", "disk", "copy"},
-	"daemon":              {"config", "limits", "target", "target/linear", "target/stripe", "remap", "disk", "copy", "copy/series", "ublk"},
-	"cmd/ublk-linear":     {"daemon", "config", "limits", "target", "target/linear", "target/stripe", "remap", "copy", "copy/series", "copy/draw", "copy/workload", "conform"},
+	"ublk":                {"fault", "target", "limits", "ublk/internal/uapi", "ublk/internal/uring"},
+	"conform":             {"target", "limits", "disk", "copy", "copy/sim"},
+	"daemon":              {"fault", "config", "limits", "target", "target/linear", "target/stripe", "remap", "disk", "copy", "copy/series", "copy/sim", "ublk"},
+	"cmd/ublk-linear":     {"daemon", "config", "limits", "target", "target/linear", "target/stripe", "remap", "copy", "copy/series", "copy/sim", "copy/draw", "copy/workload", "conform"},
 
 	"tests/house":         {},
 	"tests/e2e":           {},
@@ -44,6 +46,7 @@ var others = map[string][]string{
 	"copy":                {"golang.org/x/sys/unix"},
 	"copy/series":         {"golang.org/x/sys/unix"},
 	"conform":             {"golang.org/x/sys/unix"},
+	"copy/sim":            {"golang.org/x/sys/unix"},
 	"copy/draw":           {"golang.org/x/sys/unix"},
 	"copy/workload":       {"golang.org/x/sys/unix"},
 	"ublk":                {"golang.org/x/sys/unix"},
@@ -55,7 +58,7 @@ var others = map[string][]string{
 }
 
 // pure are the packages that compute and know no kernel: they build on any unix.
-var pure = []string{"limits", "config", "target", "target/linear", "target/stripe", "remap"}
+var pure = []string{"limits", "config", "target", "target/linear", "target/stripe", "remap", "fault"}
 
 func TestImports(t *testing.T) {
 	seen := map[string]bool{}
