@@ -38,6 +38,7 @@ type Control struct {
 	dev      string
 	log      *slog.Logger
 	features Features
+	ring     func(uring.Options) (queueRing, error) // of a queue
 	jobs     chan *job
 	closed   chan struct{}
 	done     sync.WaitGroup
@@ -58,7 +59,8 @@ func OpenControl(o *Options) (*Control, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Control{dev: o.Dev, log: o.Logger, jobs: make(chan *job), closed: make(chan struct{})}
+	c := &Control{dev: o.Dev, log: o.Logger, jobs: make(chan *job), closed: make(chan struct{}),
+		ring: func(o uring.Options) (queueRing, error) { return uring.New(o) }}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -7,6 +7,10 @@
 // (control.go).
 //
 // Device.Hold keeps requests out of ranges of a device for a while, and says when those under way have ended (holds.go).
+// Suspend is the same for everything. Swap replaces mapper and disks of a live device (world.go), Resize its capacity.
+//
+// A device with a Recovery policy outlives its server: Control.Recover takes it over when that is gone, killed or detached
+// (Device.Detach). Recover and Start replace Add and Start then.
 //
 //	c, err := ublk.OpenControl(nil)
 //	d, err := c.Add(ctx, &ublk.Spec{ID: -1, Sectors: table.Sectors(), Limits: limits})

@@ -3,6 +3,9 @@ package ublk
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -14,9 +17,34 @@ var (
 	ErrTimeout = errors.New("the driver did not answer in time")
 	// ErrAborted is reported by a device whose queues ended without Stop.
 	ErrAborted = errors.New("the driver ended the queue")
-	// ErrEnded is returned by Hold of a device that is being stopped, or that has lost a queue.
+	// ErrEnded is returned by Hold, Suspend and Swap of a device that is being stopped, or that has lost a queue.
 	ErrEnded = errors.New("the device has ended")
+	// ErrNoRecovery is returned by Recover, Quiesce and Detach for a device that was added without a Recovery policy.
+	ErrNoRecovery = errors.New("the device was added without a recovery policy: it goes with its server")
+	// ErrDead is returned by Recover for a device that was never started, or is stopped. It can only be deleted.
+	ErrDead = errors.New("the device was never started, or is stopped: nothing is there to recover, delete it")
+	// ErrUnrecoverable is returned by Recover, or by Start behind it, when the driver cannot take up a recovery that another server has begun and not
+	// ended (before Linux 6.16). The device can only be deleted.
+	ErrUnrecoverable = errors.New("a recovery was begun and broken off, and this kernel cannot take it up again (6.16 can): delete the device")
+
+	errNotStarted = errors.New("the device is not started")
 )
+
+// FeatureError is returned when the driver lacks what is asked of it. errors.Is finds EOPNOTSUPP.
+type FeatureError struct {
+	Missing []Feature
+}
+
+func (e *FeatureError) Error() string {
+	var out []string
+	for _, f := range e.Missing {
+		out = append(out, fmt.Sprintf("%s (Linux %s)", f.Name, f.Since))
+	}
+	return "this kernel's ublk lacks " + strings.Join(out, ", ")
+}
+
+// Unwrap is the errno that a driver has for it.
+func (e *FeatureError) Unwrap() error { return unix.EOPNOTSUPP }
 
 // OpError is a failed step of a device's life: what was done, to which device (-1: none yet), and the cause, which
 // errors.Is reaches.

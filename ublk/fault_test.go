@@ -304,7 +304,9 @@ func TestStopEndsWhatHangs(t *testing.T) {
 	d := &Device{c: c, charFD: -1, holds: newHolds(), ended: make(chan struct{})}
 	k := boot(stray{t}, setup{shape: mixed, holds: d.holds, depth: 2, blank: true})
 	set := k.inject(faults.Rule{Disk: 0, Ops: faults.Any, Action: faults.Action{Kind: faults.Hang}})
-	s := &server{dev: d, gate: k.q.gate, q: k.q, faults: k.q.faults, done: make(chan struct{})}
+	s := newServer(d, 0, unix.CPUSet{}, k.q.mapper, k.q.disks)
+	s.gate, s.q = k.q.gate, k.q
+	s.faults.Store(k.q.faults)
 	d.queues = []*server{s}
 	idle := make(chan struct{})
 	k.attend(idle)

@@ -16,6 +16,7 @@ const (
 	AutoBufReg   Features = uapi.UBLK_F_AUTO_BUF_REG
 	UpdateSize   Features = uapi.UBLK_F_UPDATE_SIZE
 	SafeStop     Features = uapi.UBLK_F_SAFE_STOP_DEV
+	CanQuiesce   Features = uapi.UBLK_F_QUIESCE
 )
 
 // featureNames has the name and the first mainline kernel of each bit; a distribution may have it earlier.
@@ -29,6 +30,18 @@ var featureNames = [...]struct{ name, since string }{
 
 // Has says whether all of want are there.
 func (f Features) Has(want Features) bool { return f&want == want }
+
+// Missing lists what a driver lacks of want; nil when it has all.
+func (f Features) Missing(want Features) []Feature {
+	var out []Feature
+	for _, x := range (want &^ f).List() {
+		if x.Has {
+			x.Has = false
+			out = append(out, x)
+		}
+	}
+	return out
+}
 
 // Feature is one bit of the driver's answer.
 type Feature struct {

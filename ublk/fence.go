@@ -11,6 +11,7 @@ import (
 // fence is where requests must not go. Its ranges ascend and lie apart, so that a request is looked up by bisection,
 // however many windows are held.
 type fence struct {
+	all    bool           // every request is kept out, flushes too
 	writes []target.Range // what a write, discard or write-zeroes keeps out of
 	reads  []target.Range // what a read keeps out of; part of writes
 }
@@ -30,6 +31,9 @@ func fenceOf(ranges []Hold) fence {
 // stops says whether a request runs into the fence.
 // hot path
 func (f *fence) stops(op target.Op, r target.Range) bool {
+	if f.all {
+		return true
+	}
 	in := f.writes
 	switch op {
 	case target.Flush:

@@ -11,6 +11,7 @@ type held struct {
 func newHeld(version uint64, holds []*hold) *held {
 	s := &held{version: version, holds: append([]*hold(nil), holds...)}
 	for _, h := range holds {
+		s.all = s.all || h.all
 		s.writes = append(s.writes, h.writes...)
 		s.reads = append(s.reads, h.reads...)
 	}

@@ -38,19 +38,31 @@ func (d *Device) Hold(ctx context.Context, ranges ...Hold) (release func(), err 
 	if !ok {
 		return nil, &OpError{"hold", d.id, ErrEnded}
 	}
-	release = func() { d.holds.drop(h) }
+	if err := d.holds.await(ctx, h); err != nil {
+		if err == ErrEnded {
+			err = &OpError{"hold", d.id, err}
+		}
+		return nil, err
+	}
+	return func() { d.holds.drop(h) }, nil
+}
+
+// await waits until a hold is settled. With an error it is dropped.
+func (s *holds) await(ctx context.Context, h *hold) error {
 	for !h.settled() {
+		var err error
 		select {
 		case <-h.wake:
-		case <-d.holds.over:
-			release()
-			return nil, &OpError{"hold", d.id, ErrEnded}
+			continue
+		case <-s.over:
+			err = ErrEnded
 		case <-ctx.Done():
-			release()
-			return nil, ctx.Err()
+			err = ctx.Err()
 		}
+		s.drop(h)
+		return err
 	}
-	return release, nil
+	return nil
 }
 
 // hold is one call of Hold.
@@ -59,6 +71,24 @@ type hold struct {
 	born  uint64        // the version of the snapshot that it came with
 	gates []*gate       // the queues that may have had requests under way then
 	wake  chan struct{} // holds one token: a queue has got further
+}
+
+// tell says that a queue has got further.
+func (h *hold) tell() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // it has not yet looked since the last one
+	}
+}
+
+// drained is settled for who does not mind that a queue has ended: nothing of that is under way either.
+func (h *hold) drained() bool {
+	for _, g := range h.gates {
+		if !g.gone.Load() && g.settled.Load() < h.born {
+			return false
+		}
+	}
+	return true
 }
 
 // settled says whether every queue has said that nothing under way conflicts.

@@ -81,7 +81,8 @@ func TestStopTakesHoldsAway(t *testing.T) {
 	c := &Control{dev: t.TempDir(), log: slog.New(slog.DiscardHandler), jobs: make(chan *job), closed: make(chan struct{})}
 	d := &Device{c: c, charFD: -1, holds: newHolds(), ended: make(chan struct{})}
 	k := boot(stray{t}, setup{shape: mixed, holds: d.holds, blank: true})
-	s := &server{dev: d, gate: k.q.gate, q: k.q, done: make(chan struct{})}
+	s := newServer(d, 0, unix.CPUSet{}, nil, nil)
+	s.gate, s.q = k.q.gate, k.q
 	d.queues = []*server{s}
 	release, err := d.Hold(within(t, 10*time.Millisecond), all(k, false))
 	if err == nil {

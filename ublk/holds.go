@@ -13,6 +13,8 @@ import (
 //     snapshot is in its tags.
 //  3. It lets go on what no longer conflicts, and says in its gate how far it is settled (park.go).
 //  4. Hold returns when every gate says so of its version.
+//
+// What else is asked of a queue, a new world, other bounds, to leave, is put into its gate, and the bell is rung (ask).
 type holds struct {
 	now atomic.Pointer[held] // nil when nothing is held
 
@@ -24,20 +26,41 @@ type holds struct {
 	ended   bool // nothing can be held any more
 }
 
-// gate is a queue as the holds know it.
+// gate is a queue as the holds, and those who change what it serves, know it.
 type gate struct {
 	bell
 	settled atomic.Uint64 // up to this version, no request under way in the queue conflicts with a hold
+	gone    atomic.Bool   // the queue has ended
+
+	next    atomic.Pointer[world] // what it is to adopt
+	now     atomic.Pointer[world] // what it has adopted last
+	sectors atomic.Uint64         // what its bound is to be; 0: as it is
+	bound   atomic.Uint64         // what it last took for its bound
+	leave   atomic.Bool           // it is to end, and leave its tags to the driver
+	heard   chan struct{}         // holds one token: something of this was done
+}
+
+func newGate() *gate { return &gate{heard: make(chan struct{}, 1)} }
+
+// tell says that something that was asked of the queue is done.
+func (g *gate) tell() {
+	select {
+	case g.heard <- struct{}{}:
+	default: // it has not yet been looked at since the last one
+	}
 }
 
 func newHolds() *holds { return &holds{over: make(chan struct{})} }
 
 // take adds a hold. It is false when the device is ending.
-func (s *holds) take(ranges []Hold) (*hold, bool) {
-	h := &hold{fence: fenceOf(ranges), wake: make(chan struct{}, 1)}
+func (s *holds) take(ranges []Hold) (*hold, bool) { return s.put(fenceOf(ranges), false) }
+
+// put adds a hold, also to a device that is ending if it must.
+func (s *holds) put(f fence, must bool) (*hold, bool) {
+	h := &hold{fence: f, wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.ended && !must {
 		return nil, false
 	}
 	h.born, h.gates = s.version+1, slices.Clone(s.gates)
@@ -67,7 +90,7 @@ func (s *holds) end() {
 
 // join makes the gate of a queue that has not begun.
 func (s *holds) join() (*gate, error) {
-	g := &gate{}
+	g := newGate()
 	if err := g.open(); err != nil {
 		return nil, err
 	}
@@ -86,8 +109,24 @@ func (s *holds) leave(g *gate) {
 	s.refuse()
 	if i := slices.Index(s.gates, g); i >= 0 {
 		s.gates = slices.Delete(s.gates, i, i+1)
+		g.gone.Store(true)
+		g.tell()
+		for _, h := range s.active {
+			h.tell()
+		}
 		g.close() // here, so that nobody rings a descriptor that has become another file's
 	}
+}
+
+// ask does something to the gates of all queues that have not ended, and rings them.
+func (s *holds) ask(do func(*gate)) []*gate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.gates {
+		do(g)
+		g.ring()
+	}
+	return slices.Clone(s.gates)
 }
 
 // refuse lets the holds that wait, or come, fail. The caller has mu.

@@ -50,21 +50,36 @@ type Info struct {
 
 // Info looks a device up. Errors: an OpError with ENODEV when there is none of that id.
 func (c *Control) Info(ctx context.Context, id int) (Info, error) {
-	var i uapi.DevInfo
-	if err := c.do(ctx, &job{op: uapi.UBLK_U_CMD_GET_DEV_INFO, cmd: uapi.CtrlCmd{DevID: uint32(id)}, data: infoBytes(&i)}, quickDeadline); err != nil {
-		return Info{}, &OpError{"get info", id, err}
+	i, err := c.info(ctx, id)
+	if err != nil {
+		return Info{}, err
 	}
 	out := Info{ID: id, State: State(i.State), Queues: int(i.NrHwQueues), Depth: int(i.QueueDepth), MaxIO: i.MaxIOBufBytes,
 		PID: int(i.UblksrvPID), Flags: Features(i.Flags), Mark: i.UblksrvFlags}
-	var p uapi.Params
-	p.Len = uint32(len(paramBytes(&p)))
-	if err := c.do(ctx, &job{op: uapi.UBLK_U_CMD_GET_PARAMS, cmd: uapi.CtrlCmd{DevID: uint32(id)}, data: paramBytes(&p)}, quickDeadline); err != nil {
-		return out, &OpError{"get params", id, err}
+	p, err := c.params(ctx, id)
+	if err != nil {
+		return out, err
 	}
 	if p.Types&uapi.UBLK_PARAM_TYPE_BASIC != 0 {
 		out.Sectors, out.ReadOnly = p.Basic.DevSectors, p.Basic.Attrs&uapi.UBLK_ATTR_READ_ONLY != 0
 	}
 	return out, nil
+}
+
+// info and params are what the driver has of a device, in its words.
+func (c *Control) info(ctx context.Context, id int) (i uapi.DevInfo, err error) {
+	if err := c.do(ctx, &job{op: uapi.UBLK_U_CMD_GET_DEV_INFO, cmd: uapi.CtrlCmd{DevID: uint32(id)}, data: infoBytes(&i)}, quickDeadline); err != nil {
+		return i, &OpError{"get info", id, err}
+	}
+	return i, nil
+}
+
+func (c *Control) params(ctx context.Context, id int) (p uapi.Params, err error) {
+	p.Len = uint32(len(paramBytes(&p)))
+	if err := c.do(ctx, &job{op: uapi.UBLK_U_CMD_GET_PARAMS, cmd: uapi.CtrlCmd{DevID: uint32(id)}, data: paramBytes(&p)}, quickDeadline); err != nil {
+		return p, &OpError{"get params", id, err}
+	}
+	return p, nil
 }
 
 // Delete stops and deletes a device that this process does not serve, a dead server's among them. A device that is not

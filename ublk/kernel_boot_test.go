@@ -2,6 +2,7 @@ package ublk
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
@@ -19,6 +20,8 @@ type setup struct {
 	maxIO    uint32 // sectors; 1024
 	lbs      uint64 // 1
 	readOnly bool
+	fixed    bool   // zero copy
+	bare     int    // of so many requests, one comes without its pages
 	seed     uint64 // 0: in order
 	blank    bool   // disks and buffers without contents
 	mapper   Mapper // the shape's table
@@ -45,7 +48,7 @@ func boot(t tester, s setup) *kernel {
 	if s.entries == 0 {
 		s.entries = 2*s.depth + opsFor(s.depth, s.mapper.Fan())
 	}
-	k := &kernel{t: t, shape: s.shape, used: s.shape.used(), wave: s.wave, given: -1,
+	k := &kernel{fixed: s.fixed, bare: s.bare, t: t, shape: s.shape, used: s.shape.used(), wave: s.wave, given: -1,
 		bounds: bounds{sectors: s.mapper.Sectors(), maxIO: s.maxIO, lbs: s.lbs, readOnly: s.readOnly},
 		descs:  make([]uapi.IODesc, s.depth), iovs: make([]uapi.Iovec, s.depth*s.wave),
 		bufLen: uint64(s.maxIO) * 512, bufAddr: 1 << 40,
@@ -62,13 +65,18 @@ func boot(t tester, s setup) *kernel {
 	for i := range disks {
 		disks[i] = Backing{FD: firstFD + i, Block: !s.files, NoZeroRange: s.noZero}
 	}
+	k.disks = slices.Clone(disks)
 	hs, g := s.holds, &gate{bell: bell{fd: -1, mem: make([]byte, bellSize)}}
 	if hs == nil {
 		hs = newHolds()
 	} else if g = enter(t, hs); g == nil {
 		return nil
 	}
-	k.q = newQueue(queueID, s.depth, k, charFD, k.bounds, &meddler{s.mapper, k}, disks, queueMemory{descs: k.descs, bufAddr: k.bufAddr, iovs: k.iovs}, hs, g)
+	mem := queueMemory{descs: k.descs, fixed: s.fixed, bufAddr: k.bufAddr, iovs: k.iovs}
+	if s.fixed {
+		mem.bufAddr = 1 << 50 // what comes of it is nobody's memory
+	}
+	k.q = newQueue(queueID, s.depth, k, charFD, k.bounds, &meddler{s.mapper, k}, disks, mem, hs, g)
 	k.cmds = make([]command, len(k.q.ops))
 	if s.pool != 0 {
 		k.q.free = k.q.free[:s.pool]
@@ -86,6 +94,12 @@ type meddler struct {
 func (m *meddler) Map(dst []target.Segment, op target.Op, r target.Range) ([]target.Segment, uint64) {
 	m.k.scramble()
 	return m.Mapper.Map(dst, op, r)
+}
+
+// at is where a sector of the device lies now.
+func (k *kernel) at(sector uint64) (target.Disk, uint64) {
+	d, at := k.shape.at(sector)
+	return k.base + d, at
 }
 
 // serve runs the queue until every request was answered, and ends it as the driver does. Whatever is left over then is
@@ -124,6 +138,11 @@ func (k *kernel) settled(asks []*ask) {
 	}
 	if k.armed || q.gate.armed {
 		k.t.Errorf("at the end the bell's read is armed (%v), and the queue says %v", k.armed, q.gate.armed)
+	}
+	for t := range k.tags {
+		if k.tags[t].pages != out {
+			k.t.Errorf("at the end the table has the pages of tag %d", t)
+		}
 	}
 	seen := map[uint32]bool{}
 	for _, i := range q.free {

@@ -11,7 +11,8 @@ import (
 // driver takes a fetch or a commit.
 func (k *kernel) driver(e *uapi.SQE) {
 	c, t := getIOCmd(e), int(e.UserData)
-	if e.Opcode != uapi.IORING_OP_URING_CMD || e.FD != charFD || t >= len(k.tags) || int(c.Tag) != t || c.QID != queueID || c.Addr != k.bufAddr+uint64(t)*k.bufLen {
+	if e.Opcode != uapi.IORING_OP_URING_CMD || e.FD != charFD || t >= len(k.tags) || int(c.Tag) != t || c.QID != queueID ||
+		!k.fixed && c.Addr != k.bufAddr+uint64(t)*k.bufLen || k.fixed && (c.Addr != 0 || e.Addr != uint64(t)|1<<16) {
 		k.t.Fatalf("no command for the driver: %+v %+v", e, c)
 	}
 	tg := &k.tags[t]
@@ -27,6 +28,10 @@ func (k *kernel) driver(e *uapi.SQE) {
 		if tg.flying != 0 {
 			k.t.Fatalf("tag %d is committed with %d commands in flight: %v", t, tg.flying, tg.ask)
 		}
+		if tg.pages == byServer {
+			k.t.Fatalf("tag %d is committed with pages in the table that the driver does not take out: %v", t, tg.ask)
+		}
+		tg.pages = out
 		k.answer(t, c.Result)
 	default:
 		k.t.Fatalf("command %#x for the driver", e.Off)
@@ -42,6 +47,32 @@ func (k *kernel) driver(e *uapi.SQE) {
 	if errno != 0 {
 		k.end(t, errno)
 	}
+}
+
+// pages takes the registration of a request's pages, or its end.
+func (k *kernel) pages(e *uapi.SQE) {
+	c, t := getIOCmd(e), int(e.UserData&0xffff)
+	if e.Opcode != uapi.IORING_OP_URING_CMD || e.FD != charFD || t >= len(k.tags) || int(c.Tag) != t || c.QID != queueID || c.Addr != uint64(t) || !k.fixed {
+		k.t.Fatalf("no command for pages: %+v %+v", e, c)
+	}
+	tg := &k.tags[t]
+	if tg.holder != atServer || tg.flying != 0 {
+		k.t.Fatalf("pages of tag %d, held by %d, with %d commands in flight", t, tg.holder, tg.flying)
+	}
+	switch {
+	case e.Off == uapi.UBLK_U_IO_REGISTER_IO_BUF && tg.pages == out:
+		if k.noPages != 0 {
+			tg.ask.errno = k.noPages
+			k.post(e.UserData, -int32(k.noPages))
+			return
+		}
+		tg.pages = byServer
+	case e.Off == uapi.UBLK_U_IO_UNREGISTER_IO_BUF && tg.pages == byServer:
+		tg.pages = out
+	default:
+		k.t.Fatalf("tag %d: command %#x with pages %d", t, e.Off, tg.pages)
+	}
+	k.post(e.UserData, 0)
 }
 
 func (k *kernel) end(t int, errno unix.Errno) {
@@ -133,6 +164,9 @@ func (k *kernel) reaped(i uint32, res int32) {
 		if c.retry = c.agains <= maxRetries; !c.retry {
 			errno = unix.EIO
 		}
+	case res == -int32(unix.EOPNOTSUPP) && c.op == uapi.IORING_OP_URING_CMD && c.agains == 0: // must not block, and cannot tell
+		c.agains++
+		c.retry = true
 	case res < 0:
 		errno = unix.Errno(-res)
 	case !isRW(c.op):

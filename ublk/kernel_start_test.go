@@ -24,18 +24,24 @@ func (k *kernel) start(e *uapi.SQE) {
 		k.t.Fatalf("a command for tag %d, held by %d: %+v", t, tg.holder, e)
 	case len(tg.ask.refusals) != 0:
 		k.t.Fatalf("a command for a request that is to be refused: %v", tg.ask)
-	case disk < 0 || disk >= len(k.q.disks):
+	case disk < 0 || disk >= len(k.disks):
 		k.t.Fatalf("fd %d", e.FD)
 	}
 	before := *c
 	*c = command{op: e.Opcode, flags: e.Flags, ask: tg.ask, disk: target.Disk(disk), opFlag: e.OpFlags, iov: c.iov[:0], flying: true, try: 1, seq: k.clock()}
+	base := uint64(0)
+	if k.fixed {
+		base = k.pagesOf(t, e)
+		c.op = e.Opcode
+	}
 	switch e.Opcode {
 	case uapi.IORING_OP_READ, uapi.IORING_OP_WRITE:
 		c.at, c.n = e.Off, uint64(e.Len)
-		c.iov = append(c.iov, uapi.Iovec{Base: e.Addr, Len: uint64(e.Len)})
+		c.iov = append(c.iov, uapi.Iovec{Base: base + e.Addr, Len: uint64(e.Len)})
 	case uapi.IORING_OP_READV, uapi.IORING_OP_WRITEV:
 		c.at = e.Off
 		for _, v := range k.vector(t, e.Addr, e.Len) {
+			v.Base += base
 			c.iov = append(c.iov, v)
 			c.n += v.Len
 		}
@@ -74,6 +80,24 @@ func (k *kernel) start(e *uapi.SQE) {
 	}
 }
 
+// pagesOf makes an ordinary entry of one that names a buffer of the table, as the kernel finds it, and says where that buffer is.
+func (k *kernel) pagesOf(t int, e *uapi.SQE) uint64 {
+	switch e.Opcode {
+	case uapi.IORING_OP_READ_FIXED, uapi.IORING_OP_WRITE_FIXED:
+		e.Opcode += uapi.IORING_OP_READ - uapi.IORING_OP_READ_FIXED
+	case uapi.IORING_OP_READV_FIXED, uapi.IORING_OP_WRITEV_FIXED:
+		e.Opcode -= uapi.IORING_OP_READV_FIXED - uapi.IORING_OP_READV
+	case uapi.IORING_OP_READ, uapi.IORING_OP_WRITE, uapi.IORING_OP_READV, uapi.IORING_OP_WRITEV:
+		k.t.Fatalf("a command with an address where there are no buffers: %+v", e)
+	default:
+		return 0
+	}
+	if int(e.BufIndex) != t || k.tags[t].pages == out {
+		k.t.Fatalf("tag %d, pages %d: a command on buffer %d", t, k.tags[t].pages, e.BufIndex)
+	}
+	return k.bufAddr + uint64(t)*k.bufLen
+}
+
 // vector is the iovecs at an address, which must be of the tag's own part.
 func (k *kernel) vector(t int, addr uint64, n uint32) []uapi.Iovec {
 	const size = 16
@@ -109,7 +133,7 @@ func (k *kernel) inspect(t int, c *command) {
 	if c.try == 1 && (c.at|c.n)%512 != 0 {
 		k.t.Fatalf("disk %d: bytes %d+%d are not sectors", c.disk, c.at, c.n)
 	}
-	ok, opFlag, block := false, uint32(0), k.q.disks[c.disk].Block
+	ok, opFlag, block := false, uint32(0), k.disks[c.disk].Block
 	switch a.op {
 	case target.Read:
 		ok = c.op == uapi.IORING_OP_READ || c.op == uapi.IORING_OP_READV
@@ -123,7 +147,7 @@ func (k *kernel) inspect(t int, c *command) {
 			!block && c.op == uapi.IORING_OP_FALLOCATE && c.mode == uapi.FALLOC_FL_PUNCH_HOLE|uapi.FALLOC_FL_KEEP_SIZE
 	case target.WriteZeroes:
 		mode := uint32(uapi.FALLOC_FL_PUNCH_HOLE)
-		if a.noUnmap && !k.q.disks[c.disk].NoZeroRange {
+		if a.noUnmap && !k.disks[c.disk].NoZeroRange {
 			mode = uapi.FALLOC_FL_ZERO_RANGE
 		}
 		ok = c.op == uapi.IORING_OP_FALLOCATE && c.mode == mode|uapi.FALLOC_FL_KEEP_SIZE

@@ -43,8 +43,18 @@ const (
 	ended
 )
 
+// pages is who put a request's pages into the table of buffers.
+type pages uint8
+
+const (
+	out pages = iota
+	byDriver
+	byServer
+)
+
 type fakeTag struct {
 	holder holder
+	pages  pages
 	ask    *ask
 	flying int
 }
@@ -87,6 +97,8 @@ type kernel struct {
 	q       *queue
 	rng     *rand.Rand
 	shape   shape
+	base    target.Disk // of the world that the queue is in, when several have been (world_random_test.go)
+	disks   []Backing   // of all worlds
 	used    [][]target.Range
 	bounds  bounds
 	descs   []uapi.IODesc
@@ -110,6 +122,10 @@ type kernel struct {
 	next     int
 	serving  int
 	aborting bool
+
+	fixed   bool // zero copy
+	bare    int
+	noPages unix.Errno // of a registration by the server
 
 	fault    func(c *command) fault
 	refuse   func(t int, cmd uint64) unix.Errno // of a fetch or commit
@@ -160,6 +176,8 @@ func (k *kernel) Enter(wait uint32) error {
 			k.start(e)
 		case e.UserData&bellData != 0:
 			k.bell(e)
+		case e.UserData&pagesBit != 0:
+			k.pages(e)
 		default:
 			k.driver(e)
 		}
@@ -205,7 +223,7 @@ func (k *kernel) Next() (uapi.CQE, bool) {
 	k.head++
 	if c.UserData&commandBit != 0 {
 		k.reaped(uint32(c.UserData), c.Res)
-	} else if c.Res == 0 && c.UserData&bellData == 0 {
+	} else if c.Res == 0 && c.UserData&(bellData|pagesBit) == 0 {
 		k.given = int(c.UserData)
 		if !k.silent {
 			k.order = append(k.order, k.tags[k.given].ask)

@@ -117,7 +117,16 @@ func (k *kernel) give(t int, a *ask) {
 	tg.holder, tg.ask, a.seq = atServer, a, k.tick()
 	k.serving++
 	k.descs[t] = a.desc
-	k.descs[t].Addr = k.bufAddr + uint64(t)*k.bufLen
+	if k.fixed {
+		if k.descs[t].Addr = 0; a.data != nil || a.op <= target.Write {
+			if tg.pages = byDriver; k.bare > 0 && k.chance(k.bare) {
+				tg.pages = out
+				k.descs[t].OpFlags |= uapi.UBLK_IO_F_NEED_REG_BUF
+			}
+		}
+	} else {
+		k.descs[t].Addr = k.bufAddr + uint64(t)*k.bufLen
+	}
 	if k.bufs != nil && len(a.refusals) == 0 && len(a.data) > 0 {
 		b := k.bufs[uint64(t)*k.bufLen:][:len(a.data)]
 		if a.op == target.Write {
@@ -203,7 +212,7 @@ func newModel(k *kernel) *model {
 		m.acked = append(m.acked, make([]uint64, n))
 	}
 	for s := range k.bounds.sectors {
-		d, at := k.shape.at(s)
+		d, at := k.at(s)
 		copy(m.shadow[s*512:][:512], m.disks[d][at*512:])
 	}
 	return m
@@ -288,7 +297,7 @@ func (m *model) answered(a *ask, buf []byte) {
 		clear(vague)
 		ack := m.k.tick()
 		for s := a.r.Start; s < a.r.End(); s++ {
-			d, at := m.k.shape.at(s)
+			d, at := m.k.at(s)
 			m.acked[d][at] = ack
 			if a.fua && m.dirty[d][at] != 0 {
 				m.k.t.Fatalf("disk %d sector %d is not durable after %v", d, at, a)
@@ -305,7 +314,7 @@ func (m *model) audit() {
 		mapped[d] = make([]bool, len(m.disks[d])/512)
 	}
 	for s := range m.k.bounds.sectors {
-		d, at := m.k.shape.at(s)
+		d, at := m.k.at(s)
 		mapped[d][at] = true
 		if !m.vague[s] && !bytes.Equal(m.disks[d][at*512:][:512], m.shadow[s*512:][:512]) {
 			m.k.t.Fatalf("sector %d (disk %d sector %d) differs from the model", s, d, at)

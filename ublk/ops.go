@@ -16,27 +16,29 @@ type Backing struct {
 	// NoZeroRange is set where fallocate cannot zero without punching (tmpfs, memfd).
 	NoZeroRange bool
 	Faults      *faults.Disk // asked before each command; nil: none
+	Stats       *DiskStats   // counts what the disk is asked for; nil: nothing does
 }
 
 // maxRetries bounds how often one command is sent again after EAGAIN. The second time on it is sent to a kernel worker
 // that may block, so that more than one retry is already unusual.
 const maxRetries = 64
 
-// kind is what a command asks of a disk.
+// kind is what a command asks of a disk; its values are those of target.Op.
 type kind uint8
 
 const (
-	kindRead kind = iota
-	kindWrite
-	kindSync
-	kindDiscard
-	kindZero
+	kindRead    = kind(target.Read)
+	kindWrite   = kind(target.Write)
+	kindSync    = kind(target.Flush)
+	kindDiscard = kind(target.Discard)
+	kindZero    = kind(target.WriteZeroes)
 )
 
 // op is one command to one disk: a slot of the queue's pool.
 type op struct {
 	at      uint64 // byte position on the disk
 	left    uint64 // bytes not yet done
+	bytes   uint64 // of the command
 	iov     uint32 // first iovec not yet done, in the queue's array
 	niov    uint32
 	tag     uint16
@@ -50,7 +52,7 @@ type op struct {
 
 // fill writes the command into a submission entry.
 // hot path
-func (o *op) fill(e *uapi.SQE, b *Backing, iovs []uapi.Iovec) {
+func (o *op) fill(e *uapi.SQE, b *Backing, iovs []uapi.Iovec, fixed bool) {
 	e.FD = int32(b.FD)
 	if o.retries > 0 {
 		e.Flags = uapi.IOSQE_ASYNC
@@ -62,10 +64,14 @@ func (o *op) fill(e *uapi.SQE, b *Backing, iovs []uapi.Iovec) {
 			e.OpFlags = uapi.RWF_DSYNC
 		}
 		v := &iovs[o.iov]
+		one, many := uapi.IORING_OP_READ+uint8(o.kind), uapi.IORING_OP_READV+uint8(o.kind)
+		if fixed {
+			one, many, e.BufIndex = uapi.IORING_OP_READ_FIXED+uint8(o.kind), uapi.IORING_OP_READV_FIXED+uint8(o.kind), o.tag
+		}
 		if o.niov == 1 {
-			e.Opcode, e.Addr, e.Len = uapi.IORING_OP_READ+uint8(o.kind), v.Base, uint32(v.Len)
+			e.Opcode, e.Addr, e.Len = one, v.Base, uint32(v.Len)
 		} else {
-			e.Opcode, e.Addr, e.Len = uapi.IORING_OP_READV+uint8(o.kind), addrOfIovec(v), o.niov
+			e.Opcode, e.Addr, e.Len = many, addrOfIovec(v), o.niov
 		}
 	case kindSync:
 		e.Opcode, e.OpFlags = uapi.IORING_OP_FSYNC, uapi.IORING_FSYNC_DATASYNC
@@ -110,6 +116,12 @@ func (o *op) complete(res int32, iovs []uapi.Iovec) (verdict, unix.Errno) {
 				return again, 0
 			}
 			return finished, unix.EIO
+		}
+		if errno == unix.EOPNOTSUPP && o.kind == kindDiscard && o.retries == 0 {
+			// The first attempt must not block (REQ_NOWAIT), and submit_bio_noacct refuses that on a disk that cannot tell,
+			// as on dm-log-writes. A kernel worker may block.
+			o.retries++
+			return again, 0
 		}
 		return finished, errno
 	}

@@ -3,6 +3,7 @@ package ublk
 import (
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -180,7 +181,7 @@ func TestSpecValidate(t *testing.T) {
 	} {
 		before := c.spec
 		err := c.spec.Validate()
-		if c.spec != before {
+		if !reflect.DeepEqual(c.spec, before) {
 			t.Errorf("%s: the spec was changed", c.name)
 		}
 		var lines []string

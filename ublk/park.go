@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
 
@@ -30,17 +31,29 @@ func (q *queue) rung(res int32) {
 		return
 	}
 	q.listen()
-	s := q.held.Load()
-	q.owed = s // nil: nobody waits
+	q.obey()
+	q.owed = q.held.Load() // nil: nobody waits
+	q.unpark(q.owed)
+}
+
+// unpark lets go on what the snapshot does not stop. A request that the device has shrunk under while it waited has no
+// place any more.
+func (q *queue) unpark(s *held) {
+	q.halted = q.late || q.leaving || s != nil && s.all
 	n := 0
 	for _, t := range q.parked {
-		if tg := &q.tags[t]; s == nil || !s.stops(tg.q.op, tg.q.r) {
-			tg.busy = true
-			q.advance(t)
+		tg := &q.tags[t]
+		if q.halted || s != nil && s.stops(tg.q.op, tg.q.r) {
+			q.parked[n] = t
+			n++
 			continue
 		}
-		q.parked[n] = t
-		n++
+		if tg.q.op != target.Flush && tg.q.r.End() > q.bounds.sectors {
+			tg.errno = unix.EIO
+			q.commit(t)
+			continue
+		}
+		q.begin(t)
 	}
 	q.parked = q.parked[:n]
 }
@@ -59,10 +72,7 @@ func (q *queue) acknowledge() {
 	q.gate.settled.Store(v)
 	for _, h := range s.holds {
 		if h.born > was && h.born <= v {
-			select {
-			case h.wake <- struct{}{}:
-			default: // it has not yet looked since the last one
-			}
+			h.tell()
 		}
 	}
 }

@@ -6,6 +6,7 @@ package ublk
 //  2. run: Enter returns; a completed fetch is a request in the tag's descriptor.
 //  3. accept: the descriptor is read once, checked, and put into the tag. A request that runs into a hold waits in
 //     parked until the bell is rung for its release (park.go, holds.go).
+//     The bell also brings a new mapper with its disks, which is adopted while nothing is in flight (world.go).
 //  4. advance: the mapper turns as much of the request as there is room for into segments ("a wave"); segments that a
 //     disk can take together become one command, a vector if they lie apart in the buffer. No system call yet.
 //  5. run: one Enter per turn submits all that was queued and waits.
@@ -59,6 +60,8 @@ type tag struct {
 	errno  unix.Errno
 	synced bool // the flush behind a FUA discard was sent
 	busy   bool // in flight: taken, neither parked nor committed
+	bare   bool // its pages are not registered yet
+	manual bool // they were registered by us, not by the driver
 }
 
 // queue is one hardware queue of a device.
@@ -71,68 +74,53 @@ type queue struct {
 	disks  []Backing
 
 	descs   []uapi.IODesc // shared with the driver
+	fixed   bool          // the disks are given the requests' own pages: no buffers (zerocopy.go)
 	bufAddr uint64        // of tag 0's buffer
 	bufLen  uint64        // of each
-	iovs    []uapi.Iovec  // wave of them per tag
-	wave    int
+	pool                  // replaced with the mapper when that needs more room (world.go)
 
 	tags    []tag
-	ops     []op
-	free    []uint32 // of ops
-	segs    []target.Segment
-	segOp   []uint32
 	starved []uint16 // tags that wait for free ops, oldest first
 	parked  []uint16 // tags that a hold keeps out, oldest first
 	held    *atomic.Pointer[held]
 	gate    *gate
 	owed    *held    // a snapshot that is not settled yet
+	halted  bool     // nothing begins: all is held, or a new mapper is to come before anything
+	late    bool     // there is a world to adopt as soon as no tag is in flight
+	leaving bool     // run ends as soon as no tag is in flight
+	early   []uint16 // tags that had a request before run
 	live    int      // tags that the driver has not ended
+	busy    int      // tags in flight
 	flying  int      // commands in flight
 	broken  error    // of Enter: the ring is gone
 	spare   uapi.SQE // what is filled in then
 	failure error    // the first tag that ended otherwise than by the driver's abort
 	failed  func(error)
 
-	faults *injector // nil: none (fault.go)
-	stats  *Stats
-}
-
-// Stats are counters that a queue keeps and anyone may read.
-type Stats struct {
-	Requests [5]atomic.Uint64 // by target.Op
-	Bytes    [5]atomic.Uint64
-	Errors   atomic.Uint64
-	Commands atomic.Uint64 // sent to disks
-	Retries  atomic.Uint64 // sent again: short transfers and EAGAIN
-}
-
-// newQueue makes the state of a queue. Memory that the kernel sees comes from the caller.
-func newQueue(id, depth int, r ring, charFD int, b bounds, m Mapper, disks []Backing, mem queueMemory, hs *holds, g *gate) *queue {
-	q := &queue{id: id, ring: r, charFD: int32(charFD), bounds: b, mapper: m, disks: disks,
-		descs: mem.descs, bufAddr: mem.bufAddr, bufLen: uint64(b.maxIO) * 512, iovs: mem.iovs, wave: len(mem.iovs) / depth,
-		tags: make([]tag, depth), live: depth, held: &hs.now, gate: g, stats: &Stats{}}
-	n := opsFor(depth, m.Fan())
-	q.ops, q.free = make([]op, n), make([]uint32, n)
-	for i := range q.free {
-		q.free[i] = uint32(n - 1 - i)
-	}
-	q.segs = make([]target.Segment, 0, q.wave)
-	q.segOp = make([]uint32, q.wave)
-	q.starved = make([]uint16, 0, depth)
-	q.parked = make([]uint16, 0, depth)
-	return q
+	stats      *Stats
+	watched    atomic.Pointer[[]flight] // the pool's, for who looks from outside
+	diskFailed func(disk target.Disk, op target.Op, sector uint64, errno unix.Errno)
+	faults     *injector // nil: none (fault.go)
 }
 
 // queueMemory is the mapped memory of a queue.
 type queueMemory struct {
 	descs   []uapi.IODesc
+	fixed   bool // no buffers: bufAddr means nothing
 	bufAddr uint64
 	iovs    []uapi.Iovec
 }
 
-// opsFor and waveFor size a queue so that a request which needs all disks or all legs at once finds room.
-func opsFor(depth, fan int) int { return max(minOps, 4*depth, 2*fan) }
-func waveFor(fan int) int       { return max(minWave, fan) }
+// newQueue makes the state of a queue. Memory that the kernel sees comes from the caller.
+func newQueue(id, depth int, r ring, charFD int, b bounds, m Mapper, disks []Backing, mem queueMemory, hs *holds, g *gate) *queue {
+	q := &queue{id: id, ring: r, charFD: int32(charFD), bounds: b, mapper: m, disks: disks,
+		descs: mem.descs, fixed: mem.fixed, bufAddr: mem.bufAddr, bufLen: uint64(b.maxIO) * 512, pool: newPool(depth, m.Fan(), mem.iovs),
+		tags: make([]tag, depth), live: depth, held: &hs.now, gate: g, stats: &Stats{}}
+	q.watched.Store(&q.flights)
+	q.starved = make([]uint16, 0, depth)
+	q.parked = make([]uint16, 0, depth)
+	return q
+}
 
 // fetch gives every tag to the driver. It reports an errno that the driver has for one of them.
 func (q *queue) fetch() error {
@@ -149,6 +137,10 @@ func (q *queue) fetch() error {
 // was not the driver's.
 func (q *queue) run() error {
 	q.listen()
+	for _, t := range q.early {
+		q.accept(t, uapi.UBLK_IO_RES_OK)
+	}
+	q.early = nil
 	for q.live > 0 { // a tag with commands in flight is not ended: its commit is to come
 		if err := q.ring.Enter(1); err != nil {
 			return err
@@ -166,6 +158,8 @@ func (q *queue) run() error {
 				if q.faults != nil {
 					q.unhang()
 				}
+			case c.UserData&pagesBit != 0:
+				q.registered(c.UserData, c.Res)
 			default:
 				q.accept(uint16(c.UserData), c.Res)
 			}
@@ -174,8 +168,14 @@ func (q *queue) run() error {
 		if q.broken != nil {
 			return q.broken
 		}
+		if q.late {
+			q.catchUp()
+		}
 		if q.owed != nil {
 			q.acknowledge()
+		}
+		if q.leaving && q.busy == 0 {
+			break // hush submits what is still to be committed
 		}
 	}
 	if err := q.hush(); err != nil {
@@ -194,20 +194,27 @@ func (q *queue) accept(t uint16, res int32) {
 	desc := q.descs[t] // once: the driver may rewrite it
 	r, errno := q.bounds.decode(desc)
 	tg := &q.tags[t]
-	*tg = tag{q: r, errno: errno}
+	*tg = tag{q: r, errno: errno, bare: q.fixed && desc.OpFlags&uapi.UBLK_IO_F_NEED_REG_BUF != 0 && r.op <= target.Write}
 	if errno != 0 {
 		q.commit(t)
 		return
 	}
 	q.stats.Requests[r.op].Add(1)
 	q.stats.Bytes[r.op].Add(r.r.Len * 512)
-	if s := q.held.Load(); s != nil && s.stops(r.op, r.r) {
+	if s := q.held.Load(); q.halted || s != nil && s.stops(r.op, r.r) {
 		// What comes behind it may overtake it, overlapping or not: the block layer promises no order between requests that
 		// are under way together.
 		q.parked = append(q.parked, t)
 		return
 	}
-	tg.busy = true
+	q.begin(t)
+}
+
+// begin puts a tag in flight.
+// hot path
+func (q *queue) begin(t uint16) {
+	q.tags[t].busy = true
+	q.busy++
 	q.advance(t)
 }
 
@@ -226,6 +233,10 @@ func (q *queue) lose(t uint16, res int32) {
 // advance starts the next wave of a tag, or puts it among the starved when there is not room for one.
 // hot path
 func (q *queue) advance(t uint16) {
+	if q.tags[t].bare {
+		q.register(t)
+		return
+	}
 	if len(q.free) < q.mapper.Fan() || len(q.starved) > 0 {
 		q.starved = append(q.starved, t)
 		return
@@ -261,12 +272,16 @@ func (q *queue) start(t uint16) {
 // send queues one command.
 // hot path
 func (q *queue) send(i uint32) {
+	o := &q.ops[i]
+	if f := &q.flights[i]; f.sent.Load() == 0 { // else it is sent again, and its time runs on
+		o.bytes = o.left
+		f.start(o)
+	}
 	if q.faults != nil && q.inject(i) {
 		return
 	}
-	o := &q.ops[i]
 	e := q.sqe()
-	o.fill(e, &q.disks[o.disk], q.iovs)
+	o.fill(e, &q.disks[o.disk], q.iovs, q.fixed)
 	e.UserData = commandBit | uint64(i)
 	q.flying++
 	q.stats.Commands.Add(1)
@@ -305,6 +320,7 @@ func (q *queue) reap(i uint32, res int32) {
 		q.send(i)
 		return
 	}
+	q.account(i, errno)
 	tg := &q.tags[o.tag]
 	if errno != 0 && tg.errno == 0 {
 		tg.errno = errno
@@ -349,7 +365,10 @@ func (q *queue) feed() {
 // hot path
 func (q *queue) commit(t uint16) {
 	tg := &q.tags[t]
-	tg.busy = false
+	if tg.busy {
+		tg.busy = false
+		q.busy--
+	}
 	var res int32
 	switch {
 	case tg.errno != 0:
@@ -357,6 +376,9 @@ func (q *queue) commit(t uint16) {
 		q.stats.Errors.Add(1)
 	case tg.q.op == target.Read || tg.q.op == target.Write:
 		res = int32(tg.q.r.Len * 512)
+	}
+	if tg.manual {
+		q.unregister(t)
 	}
 	q.command(uapi.UBLK_U_IO_COMMIT_AND_FETCH_REQ, t, res)
 }
@@ -366,5 +388,11 @@ func (q *queue) commit(t uint16) {
 func (q *queue) command(cmd uint32, t uint16, res int32) {
 	e := q.sqe()
 	e.Opcode, e.FD, e.Off, e.UserData = uapi.IORING_OP_URING_CMD, q.charFD, uint64(cmd), uint64(t)
-	putIOCmd(e, uapi.IOCmd{QID: uint16(q.id), Tag: t, Result: res, Addr: q.bufAddr + uint64(t)*q.bufLen})
+	c := uapi.IOCmd{QID: uint16(q.id), Tag: t, Result: res}
+	if q.fixed {
+		e.Addr = autoPages(t)
+	} else {
+		c.Addr = q.bufAddr + uint64(t)*q.bufLen
+	}
+	putIOCmd(e, c)
 }

@@ -194,7 +194,9 @@ func TestComplete(t *testing.T) {
 		{kindRead, -int32(unix.EAGAIN), 0, again, 0, 3, uapi.Iovec{Base: base, Len: 512}},
 		{kindSync, -int32(unix.EINTR), maxRetries - 1, again, 0, 3, uapi.Iovec{Base: base, Len: 512}},
 		{kindSync, -int32(unix.EINTR), maxRetries, finished, unix.EIO, 0, uapi.Iovec{}},
-		{kindDiscard, -int32(unix.EOPNOTSUPP), 0, finished, unix.EOPNOTSUPP, 0, uapi.Iovec{}},
+		{kindDiscard, -int32(unix.EOPNOTSUPP), 0, again, 0, 3, uapi.Iovec{Base: base, Len: 512}},
+		{kindDiscard, -int32(unix.EOPNOTSUPP), 1, finished, unix.EOPNOTSUPP, 0, uapi.Iovec{}},
+		{kindZero, -int32(unix.EOPNOTSUPP), 0, finished, unix.EOPNOTSUPP, 0, uapi.Iovec{}},
 		{kindDiscard, 0, 0, finished, 0, 0, uapi.Iovec{}},
 		{kindZero, 17, 0, finished, 0, 0, uapi.Iovec{}},
 	} {

@@ -15,6 +15,9 @@ func drawSetup(t *rapid.T) setup {
 	s := setup{shape: drawShape(t, unit), lbs: unit, files: rapid.Bool().Draw(t, "files"), noZero: rapid.Bool().Draw(t, "noZero"),
 		depth: rapid.IntRange(1, 6).Draw(t, "depth"), entries: rapid.SampledFrom([]int{1, 2, 5, 64, 2048}).Draw(t, "entries"),
 		maxIO: uint32(unit) * rapid.SampledFrom([]uint32{8, 40, 256}).Draw(t, "maxIO"), seed: rapid.Uint64Min(1).Draw(t, "seed")}
+	if s.fixed = rapid.Bool().Draw(t, "zero copy"); s.fixed {
+		s.bare = rapid.SampledFrom([]int{0, 1, 4}).Draw(t, "without pages")
+	}
 	s.mapper = s.shape.table(t)
 	fan := s.mapper.Fan()
 	if rapid.Bool().Draw(t, "narrow") {
@@ -53,7 +56,7 @@ func (k *kernel) roughly(failing bool) func(*command) fault {
 		switch n := k.rng.IntN(16); {
 		case n < 4 && c.n > 512:
 			f.short = 512 * (1 + k.rng.Uint64N((c.n-1)/512))
-			if !k.q.disks[c.disk].Block && k.rng.IntN(2) == 0 {
+			if !k.disks[c.disk].Block && k.rng.IntN(2) == 0 {
 				f.short = 1 + k.rng.Uint64N(c.n-1)
 			}
 		case n < 6:

@@ -141,6 +141,7 @@ func TestLongRunIsNoVector(t *testing.T) {
 // roomy gives the queue a pool of n ops.
 func (k *kernel) roomy(n int) {
 	k.q.ops, k.q.free, k.cmds, k.pool = make([]op, n), make([]uint32, n), make([]command, n), n
+	k.q.flights = make([]flight, n)
 	for i := range k.q.free {
 		k.q.free[i] = uint32(i)
 	}

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ublk-go/ublk-linear/limits"
+	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
 
@@ -27,7 +30,12 @@ type Spec struct {
 	Sectors  uint64        // capacity in 512-byte sectors
 	Limits   limits.Limits // what the device advertises, as far as ublk can say it
 	ReadOnly bool
-	Mark     uint64 // kept by the driver for whoever finds the device later (ublksrv_flags)
+	DataPath DataPath // how data goes between the driver and the disks
+	Mark     uint64   // kept by the driver for whoever finds the device later (ublksrv_flags)
+	Recovery Recovery // what becomes of the device when this process dies
+	// DiskFailed is called from a queue's thread for every command that failed, sector counting from the disk's start. It must
+	// not block. nil: nothing.
+	DiskFailed func(disk target.Disk, op target.Op, sector uint64, errno unix.Errno)
 }
 
 func (s *Spec) setDefaults() {
@@ -59,6 +67,9 @@ func (s *Spec) Validate() error {
 	}
 	if page := uint32(os.Getpagesize()); d.MaxIO < page || d.MaxIO > MaxIOLimit || d.MaxIO%page != 0 {
 		bad("max I/O %d is not a multiple of %d up to %d", d.MaxIO, page, MaxIOLimit)
+	}
+	if int(d.Recovery) >= len(recoveries) {
+		bad("recovery %d is not a policy", d.Recovery)
 	}
 	lbs := uint64(d.Limits.LogicalBlock)
 	switch {

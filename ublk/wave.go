@@ -82,7 +82,10 @@ func (q *queue) vectors(t uint16, segs []target.Segment, first, top int, done ui
 		next += o.niov
 		o.niov = 0
 	}
-	base := q.bufAddr + uint64(t)*q.bufLen + done*512
+	base := done * 512
+	if !q.fixed {
+		base += q.bufAddr + uint64(t)*q.bufLen
+	}
 	for i := range segs {
 		s, j := &segs[i], int(q.segOp[i])
 		o := &q.ops[q.free[j]]

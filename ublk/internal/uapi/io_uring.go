@@ -44,13 +44,32 @@ const (
 	IORING_OP_READV        = 1
 	IORING_OP_WRITEV       = 2
 	IORING_OP_FSYNC        = 3
+	IORING_OP_READ_FIXED   = 4
+	IORING_OP_WRITE_FIXED  = 5
 	IORING_OP_TIMEOUT      = 11
 	IORING_OP_ASYNC_CANCEL = 14
 	IORING_OP_FALLOCATE    = 17
 	IORING_OP_READ         = 22
 	IORING_OP_WRITE        = 23
 	IORING_OP_URING_CMD    = 46
+	IORING_OP_READV_FIXED  = 60 // Linux 6.15
+	IORING_OP_WRITEV_FIXED = 61
 )
+
+// IORING_REGISTER_BUFFERS2 of io_uring_register, and the flag that makes an empty table.
+const (
+	IORING_REGISTER_BUFFERS2    = 15
+	IORING_RSRC_REGISTER_SPARSE = 1 << 0
+)
+
+// RsrcRegister is struct io_uring_rsrc_register.
+type RsrcRegister struct {
+	_         structs.HostLayout
+	Nr, Flags uint32
+	_         uint64
+	Data      uint64
+	Tags      uint64
+}
 
 // SQE flags.
 const IOSQE_ASYNC = 1 << 4
@@ -135,6 +154,9 @@ type GetEventsArg struct {
 	MinWait   uint32
 	Ts        uint64
 }
+
+// SizeofIovec is sizeof(struct iovec).
+const SizeofIovec = 16
 
 // Iovec is struct iovec, with the address as the kernel sees it.
 type Iovec struct {

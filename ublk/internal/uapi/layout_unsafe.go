@@ -22,7 +22,8 @@ var (
 	_ [40]struct{}           = [unsafe.Sizeof(CQRingOffsets{})]struct{}{}
 	_ [120]struct{}          = [unsafe.Sizeof(RingParams{})]struct{}{}
 	_ [24]struct{}           = [unsafe.Sizeof(GetEventsArg{})]struct{}{}
-	_ [16]struct{}           = [unsafe.Sizeof(Iovec{})]struct{}{}
+	_ [SizeofIovec]struct{}  = [unsafe.Sizeof(Iovec{})]struct{}{}
+	_ [32]struct{}           = [unsafe.Sizeof(RsrcRegister{})]struct{}{}
 )
 
 // Offsets that a wrong field order would move without changing a size.
@@ -46,6 +47,7 @@ var (
 	_ [16]struct{}  = [unsafe.Offsetof(SQE{}.Addr)]struct{}{}
 	_ [28]struct{}  = [unsafe.Offsetof(SQE{}.OpFlags)]struct{}{}
 	_ [32]struct{}  = [unsafe.Offsetof(SQE{}.UserData)]struct{}{}
+	_ [40]struct{}  = [unsafe.Offsetof(SQE{}.BufIndex)]struct{}{}
 	_ [44]struct{}  = [unsafe.Offsetof(SQE{}.FileIdx)]struct{}{}
 	_ [48]struct{}  = [unsafe.Offsetof(SQE{}.Addr3)]struct{}{}
 	_ [40]struct{}  = [unsafe.Offsetof(RingParams{}.SQOff)]struct{}{}

@@ -4,23 +4,29 @@ import "structs"
 
 // Control commands, sent to /dev/ublk-control in an SQE128.
 const (
-	UBLK_U_CMD_GET_QUEUE_AFFINITY = ctrlR | 0x01
-	UBLK_U_CMD_GET_DEV_INFO       = ctrlR | 0x02
-	UBLK_U_CMD_ADD_DEV            = ctrlWR | 0x04
-	UBLK_U_CMD_DEL_DEV            = ctrlWR | 0x05
-	UBLK_U_CMD_START_DEV          = ctrlWR | 0x06
-	UBLK_U_CMD_STOP_DEV           = ctrlWR | 0x07
-	UBLK_U_CMD_SET_PARAMS         = ctrlWR | 0x08
-	UBLK_U_CMD_GET_PARAMS         = ctrlR | 0x09
-	UBLK_U_CMD_GET_FEATURES       = ctrlR | 0x13
-	UBLK_U_CMD_DEL_DEV_ASYNC      = ctrlR | 0x14
-	UBLK_U_CMD_TRY_STOP_DEV       = ctrlWR | 0x17
+	UBLK_U_CMD_GET_QUEUE_AFFINITY  = ctrlR | 0x01
+	UBLK_U_CMD_GET_DEV_INFO        = ctrlR | 0x02
+	UBLK_U_CMD_ADD_DEV             = ctrlWR | 0x04
+	UBLK_U_CMD_DEL_DEV             = ctrlWR | 0x05
+	UBLK_U_CMD_START_DEV           = ctrlWR | 0x06
+	UBLK_U_CMD_STOP_DEV            = ctrlWR | 0x07
+	UBLK_U_CMD_SET_PARAMS          = ctrlWR | 0x08
+	UBLK_U_CMD_GET_PARAMS          = ctrlR | 0x09
+	UBLK_U_CMD_GET_FEATURES        = ctrlR | 0x13
+	UBLK_U_CMD_DEL_DEV_ASYNC       = ctrlR | 0x14
+	UBLK_U_CMD_START_USER_RECOVERY = ctrlWR | 0x10
+	UBLK_U_CMD_END_USER_RECOVERY   = ctrlWR | 0x11
+	UBLK_U_CMD_UPDATE_SIZE         = ctrlWR | 0x15
+	UBLK_U_CMD_QUIESCE_DEV         = ctrlWR | 0x16
+	UBLK_U_CMD_TRY_STOP_DEV        = ctrlWR | 0x17
 )
 
 // I/O commands, sent to /dev/ublkcN.
 const (
 	UBLK_U_IO_FETCH_REQ            = ioWR | 0x20
 	UBLK_U_IO_COMMIT_AND_FETCH_REQ = ioWR | 0x21
+	UBLK_U_IO_REGISTER_IO_BUF      = ioWR | 0x23
+	UBLK_U_IO_UNREGISTER_IO_BUF    = ioWR | 0x24
 )
 
 // What a fetch completes with.
@@ -92,7 +98,12 @@ const (
 	UBLK_IO_F_FUA                = 1 << 13
 	UBLK_IO_F_NOUNMAP            = 1 << 15
 	UBLK_IO_F_SWAP               = 1 << 16
+	UBLK_IO_F_NEED_REG_BUF       = 1 << 17
 )
+
+// UBLK_AUTO_BUF_REG_FALLBACK, in the flags of struct ublk_auto_buf_reg: a request whose pages cannot be registered comes all
+// the same, with UBLK_IO_F_NEED_REG_BUF.
+const UBLK_AUTO_BUF_REG_FALLBACK = 1 << 0
 
 // Bits of ParamBasic.Attrs.
 const (

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -36,6 +37,17 @@ func (r *Ring) enterTimed(submit, wait uint32, d time.Duration) unix.Errno {
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(submit), uintptr(wait),
 		uapi.IORING_ENTER_GETEVENTS|uapi.IORING_ENTER_EXT_ARG, uintptr(unsafe.Pointer(&r.arg.arg)), unsafe.Sizeof(r.arg.arg))
 	return errno
+}
+
+// RegisterEmpty makes a table of n buffers without any, for others to fill: a ublk driver that registers the pages of requests.
+// Errors: the errno of io_uring_register.
+func (r *Ring) RegisterEmpty(n uint32) error {
+	reg := uapi.RsrcRegister{Nr: n, Flags: uapi.IORING_RSRC_REGISTER_SPARSE}
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), uapi.IORING_REGISTER_BUFFERS2, uintptr(unsafe.Pointer(&reg)), unsafe.Sizeof(reg), 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("io_uring register %d buffers: %w", n, errno)
+	}
+	return nil
 }
 
 // attach points into the mappings at the offsets that the kernel returned.
