@@ -93,6 +93,7 @@ func (c *checker) device(d *Device) {
 	} else {
 		c.ids[d.ID] = d
 	}
+	c.crash(d)
 	whole := true
 	refused := map[string]bool{}
 	for i := range d.Segments {

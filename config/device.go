@@ -33,7 +33,7 @@ func (f *File) readDevices(r *report, v value, s *scanner) {
 }
 
 func readDevice(t *table, d *Device, s *scanner) {
-	t.known([]string{"id", "read_only", "allow_overlap", "queues", "depth", "max_io", "segment", "table"}, map[string]string{
+	t.known([]string{"id", "read_only", "allow_overlap", "queues", "depth", "max_io", "on_crash", "data_path", "segment", "table"}, map[string]string{
 		"segments": "a segment is a table [[device.NAME.segment]]",
 		"minor":    "did you mean \"id\"?",
 	})
@@ -49,6 +49,8 @@ func readDevice(t *table, d *Device, s *scanner) {
 	if n := t.multiple4K("max_io"); n != nil {
 		d.MaxIO = Size(*n)
 	}
+	d.OnCrash = readOnCrash(t)
+	d.DataPath = readDataPath(t)
 	d.ReadOnly, _ = t.boolean("read_only")
 	d.AllowOverlap, _ = t.boolean("allow_overlap")
 	segments, hasSegments := t.get("segment")

@@ -164,6 +164,8 @@ type Device struct {
 	Queues       int  // 1 to 128; 0: default
 	Depth        int  // 1 to 4096; 0: default
 	MaxIO        Size // 4KiB to 1MiB, multiple of 4KiB; 0: default
+	DataPath     DataPath
+	OnCrash      OnCrash // as it is written, "": not at all; File.Crash is what counts
 
 	Segments  []Segment
 	FromTable bool // written as a dm table
