@@ -9,10 +9,13 @@ type DeviceInfo struct {
 	Node   string `json:"node"` // /dev/ublkbN
 	Link   string `json:"link"` // /dev/ublk-linear/NAME
 	ID     int    `json:"id"`
-	State  string `json:"state"` // live, failed; of an orphan, the driver's word
+	State  string `json:"state"` // live, suspended, failed; of an orphan, the driver's word
 	Bytes  uint64 `json:"bytes"`
 	PID    int    `json:"pid"`    // of the server; 0: it is gone
 	Config string `json:"config"` // the file; "" for an orphan whose file is not known
+
+	Suspended float64 `json:"suspended_seconds,omitempty"` // until a suspended device resumes by itself
+	Recovered bool    `json:"recovered,omitempty"`         // taken over from a server that died, or was replaced
 }
 
 // Status is one device in full.
@@ -33,7 +36,9 @@ type Status struct {
 	Commands      uint64             `json:"commands"` // sent to disks
 	Retries       uint64             `json:"retries"`  // commands sent again: short transfers and EAGAIN
 	Inexpressible []string           `json:"inexpressible"`
-	Copies        []CopyInfo         `json:"copies"` // under way, from or to the device
+	Copies        []CopyInfo         `json:"copies"`  // under way, from or to the device
+	Stalled       []StallInfo        `json:"stalled"` // commands that a disk has had for long
+	Process       ProcessInfo        `json:"process"` // of the server
 	Failure       string             `json:"failure,omitempty"`
 	Faults        []FaultStatus      `json:"faults,omitempty"` // injected into the device's disks
 }
@@ -64,6 +69,10 @@ type DiskStatus struct {
 	Bytes  uint64 `json:"bytes"`
 	Serial string `json:"serial,omitempty"`
 	WWID   string `json:"wwid,omitempty"`
+
+	// Of all devices of this server that lie on the disk, since it was opened; copies' own commands are not among it.
+	IO        map[string]DiskIO `json:"io"`                   // by operation
+	LastError *DiskError        `json:"last_error,omitempty"` // nil: none
 }
 
 // List is what `ls` prints.

@@ -27,7 +27,7 @@ type RemoteError struct {
 
 func (e *RemoteError) Error() string { return e.Message }
 
-// Unwrap is EBUSY, os.ErrNotExist or the blkcopy error of a refused copy, where the server said so, or nil.
+// Unwrap is EBUSY, os.ErrNotExist, ErrReload or the blkcopy error of a refused copy, where the server said so, or nil.
 func (e *RemoteError) Unwrap() error { return e.cause }
 
 // Client talks to the server of one instance.
@@ -52,8 +52,10 @@ func (c *Client) List(ctx context.Context) (l List, err error) {
 
 // Status is one device. Errors: ErrNotServed, os.ErrNotExist.
 func (c *Client) Status(ctx context.Context, name string) (s Status, err error) {
-	return s, c.call(ctx, http.MethodGet, "/v1/devices/"+url.PathEscape(name), nil, &s)
+	return s, c.call(ctx, http.MethodGet, devicePath(name), nil, &s)
 }
+
+func devicePath(name string) string { return "/v1/devices/" + url.PathEscape(name) }
 
 // Down asks the server to stop and waits until it has let its instance go. Errors: ErrNotServed; EBUSY, with who uses a
 // device.
@@ -115,6 +117,9 @@ func remoteError(resp *http.Response) error {
 		r.cause = unix.EBUSY
 	case resp.StatusCode == http.StatusNotFound:
 		r.cause = os.ErrNotExist
+	}
+	if e.Refused == refusedFile {
+		r.cause = ErrReload
 	}
 	for _, x := range refusals {
 		if x.word == e.Refused {

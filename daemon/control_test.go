@@ -24,10 +24,15 @@ import (
 // fake is a server without devices behind it.
 type fake struct {
 	fakeCopies
+	fakeChanges
+	fakeUpgrades
 	devices []DeviceInfo
 	refuse  error
 	asked   []DownRequest
+	ring    events
 }
+
+func (f *fake) eventRing() *events { return &f.ring }
 
 func (f *fake) List() []DeviceInfo { return f.devices }
 

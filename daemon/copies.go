@@ -27,7 +27,11 @@ type copies struct {
 	last   uint64              // guarded by mu; id of the newest
 	active map[uint64]*copyJob // guarded by mu
 	ended  bool                // guarded by mu
+	shut   map[string]bool     // guarded by mu; devices that are being changed
+	gone   chan struct{}       // guarded by mu; closed when one of active is removed, if somebody waits for that
+	paused error               // guarded by mu; why no copy may begin for a while, nil: they may
 	done   sync.WaitGroup      // of active; added to under mu, and not after ended
+	afters sync.WaitGroup      // of what behind was told
 }
 
 // copyJob is one copy under way. Its progress may be asked for, and told, by anybody.
@@ -39,11 +43,13 @@ type copyJob struct {
 
 	mu  sync.Mutex
 	now blkcopy.Progress // guarded by mu
+
+	over chan struct{} // closed when the copy is listed no more
 }
 
 // newCopyJob is a copy that no server lists.
 func newCopyJob(r *CopyRequest, total uint64) *copyJob {
-	return &copyJob{began: time.Now(), info: CopyInfo{Source: r.Source.Device, Destination: r.Destination.Device, CopyProgress: CopyProgress{Total: total}}}
+	return &copyJob{began: time.Now(), over: make(chan struct{}), info: CopyInfo{Source: r.Source.Device, Destination: r.Destination.Device, CopyProgress: CopyProgress{Total: total}}}
 }
 
 // tell notes progress. Windows end in no order, and so do their calls.
@@ -64,13 +70,19 @@ func (j *copyJob) look() CopyInfo {
 }
 
 // add lists a copy, which then has an id, until remove. Its context is cancelled by cancel and by end. Errors: EBUSY when
-// there are too many, or the server is stopping.
+// there are too many, one of its devices is being changed, or the server is stopping.
 func (c *copies) add(ctx context.Context, j *copyJob) (context.Context, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.ended:
 		return nil, errStopping
+	case c.shut[j.info.Source]:
+		return nil, errChanging(j.info.Source)
+	case c.shut[j.info.Destination]:
+		return nil, errChanging(j.info.Destination)
+	case c.paused != nil:
+		return nil, c.paused
 	case len(c.active) == maxCopies:
 		return nil, fmt.Errorf("%d copies are under way, which is the most: %w", maxCopies, unix.EBUSY)
 	}
@@ -90,6 +102,11 @@ func (c *copies) remove(j *copyJob) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.active, j.info.ID)
+	if c.gone != nil {
+		close(c.gone)
+		c.gone = nil
+	}
+	close(j.over)
 	c.done.Done()
 }
 
@@ -115,6 +132,7 @@ func (c *copies) end() {
 	}
 	c.mu.Unlock()
 	c.done.Wait()
+	c.afters.Wait()
 }
 
 // list is every copy, oldest first; of a device, if there is a name.
@@ -135,8 +153,12 @@ func (c *copies) list(device string) []CopyInfo {
 func (c *copies) do(ctx context.Context, j *copyJob) *CopyResult {
 	defer c.remove(j)
 	out := j.run(ctx, j.tell)
-	if cause := context.Cause(ctx); !out.Complete && errors.Is(cause, errStopping) {
+	switch cause := context.Cause(ctx); {
+	case out.Complete:
+	case errors.Is(cause, errStopping):
 		out.Error = "the server is stopping"
+	case errors.Is(cause, errReloadCancels):
+		out.Error = errReloadCancels.Error()
 	}
 	return out
 }

@@ -20,32 +20,57 @@ func (s *Server) prepareCopies(tables []*remap.Table, specs []ublk.Spec) {
 	s.engine = s.disks.engine(s.file, s.faults)
 }
 
+// copyBase is what a copy is planned with and done by. A reload puts another in its place.
+type copyBase struct {
+	world    *copyWorld
+	engine   *blkcopy.Engine
+	faults   *injection
+	src, dst place
+}
+
+// copyBase finds it for a request. Errors: fs.ErrNotExist for a device that is not served.
+func (s *Server) copyBase(r *CopyRequest) (b copyBase, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.src, err = s.place(r.Source.Device); err != nil {
+		return b, err
+	}
+	if b.dst, err = s.place(r.Destination.Device); err != nil {
+		return b, err
+	}
+	b.world, b.engine, b.faults = s.world, s.engine, s.faults
+	return b, nil
+}
+
 // startCopy plans a copy and lists it; it is done by the job's run, which is called once. Errors: fs.ErrNotExist for a
 // device that is not served, EBUSY, and those of blkcopy.NewPlan.
 func (s *Server) startCopy(ctx context.Context, r *CopyRequest) (context.Context, *copyJob, error) {
-	src, err := s.place(r.Source.Device)
-	if err != nil {
-		return nil, nil, err
+	for {
+		b, err := s.copyBase(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		plan, err := b.world.plan(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		j := newCopyJob(r, plan.Bytes())
+		on, err := s.copies.add(ctx, j)
+		if err != nil {
+			return nil, nil, err
+		}
+		now, err := s.copyBase(r)
+		if err != nil || now.world != b.world { // a reload came between the plan and the list: what is listed, reloads wait for
+			s.copies.remove(j)
+			continue
+		}
+		lock := &regionLock{regions: &s.regions, src: b.src, dst: b.dst}
+		j.run = func(ctx context.Context, progress func(blkcopy.Progress)) *CopyResult {
+			defer b.faults.during(ctx)()
+			return b.world.result(b.engine.Run(ctx, plan, lock, progress))
+		}
+		return on, j, nil
 	}
-	dst, err := s.place(r.Destination.Device)
-	if err != nil {
-		return nil, nil, err
-	}
-	plan, err := s.world.plan(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	j := newCopyJob(r, plan.Bytes())
-	ctx, err = s.copies.add(ctx, j)
-	if err != nil {
-		return nil, nil, err
-	}
-	lock := &regionLock{regions: &s.regions, src: src, dst: dst}
-	j.run = func(ctx context.Context, progress func(blkcopy.Progress)) *CopyResult {
-		defer s.faults.during(ctx)()
-		return s.world.result(s.engine.Run(ctx, plan, lock, progress))
-	}
-	return ctx, j, nil
 }
 
 // Copy does a copy between served devices. progress may be nil; it is called by one goroutine at a time. The result is
@@ -61,15 +86,28 @@ func (s *Server) Copy(ctx context.Context, r *CopyRequest, progress func(CopyPro
 }
 
 // doCopy does what startCopy began.
-func (s *Server) doCopy(ctx context.Context, j *copyJob) *CopyResult { return s.copies.do(ctx, j) }
+func (s *Server) doCopy(ctx context.Context, j *copyJob) *CopyResult {
+	now := j.look()
+	s.events.publish(Event{Kind: CopyStarted, Copy: &now})
+	r := s.copies.do(ctx, j)
+	s.events.publish(copyEnded(now, r))
+	return r
+}
 
-// place is where a served device is held.
+// copyEnded is the event of a copy's end.
+func copyEnded(c CopyInfo, r *CopyResult) Event {
+	c.Bytes, c.Offloaded, c.Emulated, c.Seconds = r.Bytes, r.Offloaded, r.Emulated, r.Seconds
+	if r.Complete {
+		return Event{Kind: CopyDone, Copy: &c}
+	}
+	return Event{Kind: CopyFailed, Copy: &c, Error: r.Error}
+}
+
+// place is where a served device is held. The caller has mu.
 func (s *Server) place(name string) (place, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, d := range s.devices {
 		if d.conf.Name == name {
-			return place{d.dev.ID(), d.dev}, nil
+			return newPlace(d.dev.ID(), d.dev, &d.epoch), nil
 		}
 	}
 	return place{}, fmt.Errorf("no device %q: %w", name, fs.ErrNotExist)

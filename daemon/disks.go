@@ -60,18 +60,8 @@ func openDisks(ctx context.Context, f *config.File, o *disk.Options) (_ disks, e
 			at(fmt.Errorf("disk %s is only declared (size = %v): it can be mapped and planned with, not served", d.Name, d.Declared))
 			continue
 		}
-		open, err := disk.Open(ctx, specOf(d, written[d.Name]), o)
-		if err != nil {
+		if ds[i], err = openDisk(ctx, specOf(d, written[d.Name]), o); err != nil {
 			at(err)
-			continue
-		}
-		ds[i] = open
-		if open.Kind() == disk.Block && !open.ReadOnly() {
-			ok, err := ublk.HaveBlockDiscard(open.FD())
-			if err != nil {
-				at(err)
-			}
-			open.SetDiscardByCommand(ok)
 		}
 	}
 	if len(errs) > 0 {
@@ -79,6 +69,22 @@ func openDisks(ctx context.Context, f *config.File, o *disk.Options) (_ disks, e
 		return nil, errors.Join(errs...)
 	}
 	return ds, nil
+}
+
+// openDisk opens one disk and finds out how it is discarded.
+func openDisk(ctx context.Context, spec disk.Spec, o *disk.Options) (*disk.Disk, error) {
+	open, err := disk.Open(ctx, spec, o)
+	if err != nil {
+		return nil, err
+	}
+	if open.Kind() == disk.Block && !open.ReadOnly() {
+		ok, err := ublk.HaveBlockDiscard(open.FD())
+		if err != nil {
+			return nil, errors.Join(err, open.Close())
+		}
+		open.SetDiscardByCommand(ok)
+	}
+	return open, nil
 }
 
 // apart refuses two names of one disk, and a disk beside its own partition.
@@ -150,10 +156,14 @@ func (ds disks) bottoms(f *config.File) []limits.Bottom {
 
 // stack stacks the limits of a device.
 func (ds disks) stack(t *remap.Table, bottoms []limits.Bottom) (limits.Limits, error) {
+	return stack(t, bottoms, func(i target.Disk) string { return ds[i].Name() })
+}
+
+func stack(t *remap.Table, bottoms []limits.Bottom, name func(target.Disk) string) (limits.Limits, error) {
 	for _, i := range t.Disks() {
 		// A piece of a request begins at any logical block of its buffer, and the disk must take it from there.
 		if b := &bottoms[i]; b.DMAAlignment >= b.LogicalBlock {
-			return limits.Limits{}, fmt.Errorf("disk %s wants buffers aligned to %d bytes, more than its logical block of %d: that is not supported", ds[i].Name(), b.DMAAlignment+1, b.LogicalBlock)
+			return limits.Limits{}, fmt.Errorf("disk %s wants buffers aligned to %d bytes, more than its logical block of %d: that is not supported", name(i), b.DMAAlignment+1, b.LogicalBlock)
 		}
 	}
 	return t.Limits(func(i target.Disk) limits.Bottom { return bottoms[i] })

@@ -12,15 +12,15 @@ import (
 	"github.com/ublk-go/ublk-linear/target"
 )
 
-// diskIO is what a copy's engine has of a disk.
-type diskIO interface {
+// copyDisk is what a copy's engine has of a disk.
+type copyDisk interface {
 	blkcopy.IO
 	blkcopy.Zeroer
 	blkcopy.Holes
 }
 
 // disk is a disk with its faults, for a copy's engine.
-func (x *injection) disk(i int, name string, d diskIO) blkcopy.IO {
+func (x *injection) disk(i int, name string, d copyDisk) blkcopy.IO {
 	if x == nil || x.set.Disk(target.Disk(i)) == nil {
 		return d
 	}
@@ -30,7 +30,7 @@ func (x *injection) disk(i int, name string, d diskIO) blkcopy.IO {
 // faultyIO is a disk with faults. A command is what the disk would be sent: of a short one it goes on with the rest, as the
 // disk itself does, and that is another command.
 type faultyIO struct {
-	diskIO
+	copyDisk
 	name  string
 	rules *fault.Disk
 	x     *injection
@@ -38,12 +38,12 @@ type faultyIO struct {
 
 // Readv implements blkcopy.IO.
 func (f *faultyIO) Readv(bufs [][]byte, at uint64) (uint64, error) {
-	return f.transfer("read", fault.Read, bufs, at, f.diskIO.Readv)
+	return f.transfer("read", fault.Read, bufs, at, f.copyDisk.Readv)
 }
 
 // Writev implements blkcopy.IO. Of a torn write what reached the disk does not count as moved.
 func (f *faultyIO) Writev(bufs [][]byte, at uint64, fua bool) (uint64, error) {
-	return f.transfer("write", fault.Write, bufs, at, func(bufs [][]byte, at uint64) (uint64, error) { return f.diskIO.Writev(bufs, at, fua) })
+	return f.transfer("write", fault.Write, bufs, at, func(bufs [][]byte, at uint64) (uint64, error) { return f.copyDisk.Writev(bufs, at, fua) })
 }
 
 func (f *faultyIO) transfer(what string, op fault.Op, bufs [][]byte, at uint64, do func([][]byte, uint64) (uint64, error)) (moved uint64, err error) {
@@ -79,7 +79,7 @@ func (f *faultyIO) Sync() error {
 	if err := f.wait("flush", &a); err != nil {
 		return err
 	}
-	return f.diskIO.Sync()
+	return f.copyDisk.Sync()
 }
 
 // Zero implements blkcopy.Zeroer.
@@ -88,7 +88,7 @@ func (f *faultyIO) Zero(at, n uint64) error {
 	if err := f.wait("write-zeroes", &a); err != nil {
 		return err
 	}
-	return f.diskIO.Zero(at, n)
+	return f.copyDisk.Zero(at, n)
 }
 
 // wait does what comes before a command, and is the error of one that is not sent.

@@ -190,7 +190,7 @@ func TestFaultyIO(t *testing.T) {
 		f := load(t, faulted(`disk = "c"; `+c.rule))
 		x := newInjection(f)
 		m := &memoryDisk{data: make([]byte, 64*512)}
-		d := x.disk(2, "c", m).(diskIO)
+		d := x.disk(2, "c", m).(copyDisk)
 		bufs := [][]byte{bytes.Repeat([]byte{1}, 3*512), bytes.Repeat([]byte{2}, 4*512), bytes.Repeat([]byte{3}, 9*512)}
 		flat := slices.Concat(bufs...)
 		var moved uint64

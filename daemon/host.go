@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/ublk-go/ublk-linear/ublk"
 )
@@ -44,38 +43,18 @@ func ListAll(ctx context.Context, runDir string) (List, error) {
 
 // orphans are our devices that no server has.
 func orphans(ctx context.Context, runDir string, served map[int]bool) ([]DeviceInfo, error) {
-	ids := slices.DeleteFunc(deviceIDs(), func(id int) bool { return served[id] })
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	c, err := ublk.OpenControl(nil)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	known := map[int]DeviceInfo{}
-	for _, st := range states(runDir) {
-		for _, d := range st.Devices {
-			known[d.ID] = d
-		}
-	}
+	all, err := allOrphans(ctx, runDir, served)
 	var out []DeviceInfo
-	for _, id := range ids {
-		i, err := c.Info(ctx, id)
-		if err != nil || !Ours(i.Mark) {
-			continue
-		}
-		d := known[id]
-		d.ID, d.Node, d.State, d.PID, d.Bytes, d.Link = id, fmt.Sprintf("/dev/ublkb%d", id), i.State.String(), 0, i.Sectors*512, ""
-		out = append(out, d)
+	for i := range all {
+		out = append(out, all[i].device())
 	}
-	return out, nil
+	return out, err
 }
 
-// Sweep removes what a dead server of the instance left: devices, links, its state. Errors: a ServedError when it is not
-// dead.
-func Sweep(ctx context.Context, inst *Instance) ([]DeviceInfo, error) {
-	lock, err := inst.Lock()
+// Sweep removes what a dead server of the instance left: devices, those that wait among them, links, its state. Errors: a
+// ServedError when it is not dead; EBUSY, with who uses a device that waits, unless forced: nothing is removed then.
+func Sweep(ctx context.Context, inst *Instance, force bool) ([]DeviceInfo, error) {
+	lock, err := inst.lockSoon(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,20 +69,23 @@ func Sweep(ctx context.Context, inst *Instance) ([]DeviceInfo, error) {
 		return nil, err
 	}
 	defer c.Close()
-	known := map[int]DeviceInfo{}
-	for _, st := range states(inst.dir) {
-		if st.Config == inst.Config {
-			for _, d := range st.Devices {
-				known[d.ID] = d
-			}
+	st, _ := inst.stateOf() // what cannot be read only has names
+	all, err := findOrphans(ctx, c, deviceIDs(), inst.Mark(), st)
+	if err != nil {
+		return gone, err
+	}
+	left := make([]hostOrphan, len(all))
+	for i := range all {
+		left[i] = hostOrphan{orphan: all[i], inst: inst}
+		if st != nil {
+			left[i].config = st.Config
 		}
 	}
-	ids, err := removeStale(ctx, c, inst)
-	for _, id := range ids {
-		d := known[id]
-		d.ID, d.Node, d.State, d.PID = id, fmt.Sprintf("/dev/ublkb%d", id), "removed", 0
-		gone = append(gone, d)
+	if err := refuseUsed(left, force, usersOf); err != nil {
+		return gone, err
 	}
+	gone, err = removeAll(ctx, c, left)
+	devLinks.sweep()
 	if err == nil {
 		inst.forget()
 	}

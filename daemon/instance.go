@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -118,6 +119,37 @@ func (i *Instance) lockAs(what string) (*os.File, error) {
 		return nil, fmt.Errorf("instance lock: %w", err)
 	}
 	return f, nil
+}
+
+// lockSoon is Lock that waits for a server which was killed: its last thread may still be in the middle of a command to a
+// disk, and has all its files until that ends.
+func (i *Instance) lockSoon(ctx context.Context) (*os.File, error) {
+	for end := time.Now().Add(fenceWait); ; {
+		f, err := i.Lock()
+		served, ok := errors.AsType[*ServedError](err)
+		if !ok || !dying(served.PID) || time.Now().After(end) {
+			return f, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// dying says whether a process is on its way out (proc_pid_stat(5): state, and PF_EXITING among the flags).
+func dying(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return pid > 0 // gone; its lock goes, too
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 7 {
+		return false
+	}
+	flags, _ := strconv.ParseUint(f[6], 10, 64)
+	return f[0] == "Z" || f[0] == "X" || flags&0x4 != 0
 }
 
 // Served says whether a server has the instance now.

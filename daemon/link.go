@@ -58,11 +58,15 @@ func (l links) sweep() {
 	_ = os.Remove(string(l))
 }
 
-// check refuses names that another server's device has. A link that leads nowhere is a dead server's.
-func (l links) check(f *config.File) error {
+// check refuses names that another server's device has. A link that leads nowhere is a dead server's, and one that leads to
+// the node that the device will have is its own.
+func (l links) check(f *config.File, own map[string]string) error {
 	var errs []error
 	for _, d := range f.Devices {
 		path := l.path(d.Name)
+		if to, err := os.Readlink(path); err == nil && own[d.Name] != "" && to == "../"+filepath.Base(own[d.Name]) {
+			continue
+		}
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -114,7 +114,7 @@ func TestLinkCheck(t *testing.T) {
 	for i, n := range []string{"free", "dead", "one", "two"} {
 		f.Devices = append(f.Devices, &config.Device{Name: n, Pos: config.Pos{Line: i + 1, Col: 9}})
 	}
-	if err := l.check(f); err != nil {
+	if err := l.check(f, nil); err != nil {
 		t.Error("without the folder:", err)
 	}
 	for name, node := range map[string]string{"dead": "ublkb9", "one": "ublkb7", "two": "ublkb8"} {
@@ -122,12 +122,19 @@ func TestLinkCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := l.check(f)
+	err := l.check(f, nil)
 	if err == nil {
 		t.Fatal("names of living devices are not refused")
 	}
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != 2 || !strings.HasPrefix(lines[0], "v.toml:3:9: device one: ") || !strings.Contains(lines[0], "../ublkb7") || !strings.HasPrefix(lines[1], "v.toml:4:9: device two: ") {
 		t.Errorf("%q", lines)
+	}
+	// A name that leads to the node that the device is to have is its own; any other stays refused.
+	if err := l.check(f, map[string]string{"one": "/dev/ublkb7", "two": "/dev/ublkb8"}); err != nil {
+		t.Error("its own:", err)
+	}
+	if err := l.check(f, map[string]string{"one": "/dev/ublkb7", "two": "/dev/ublkb7"}); err == nil || strings.Contains(err.Error(), "device one") {
+		t.Error("another's:", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +17,16 @@ import (
 // maxRequest bounds a request's body.
 const maxRequest = 1 << 20
 
-// listener is the control socket: HTTP and JSON on a unix socket that only root can reach.
+// Bounds of a connection: until its headers are there, until its body is, until its answer is taken, and between two
+// calls. A route that takes longer moves its own.
+const (
+	headerWait = 5 * time.Second
+	bodyWait   = 10 * time.Second
+	answerWait = 60 * time.Second
+	idleWait   = 10 * time.Second
+)
+
+// listener is the control socket: HTTP and JSON on a unix socket (access.go says for whom).
 type listener struct {
 	srv *http.Server
 }
@@ -25,14 +35,29 @@ func listen(s *Server) (*listener, error) {
 	path := s.inst.Socket()
 	_ = os.Remove(path) // we hold the lock: whoever made it is gone
 	old := unix.Umask(0o177)
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	unix.Umask(old)
+	if err == nil {
+		if err = s.access.set(path, s.inst.dir); err != nil {
+			l.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	h := &http.Server{Handler: routes(s), ReadTimeout: 10 * time.Second, WriteTimeout: 60 * time.Second, MaxHeaderBytes: 16 << 10}
-	go func() { _ = h.Serve(l) }()
+	log := s.log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	h := controlServer(routes(s), log)
+	go func() { _ = h.Serve(&gate{UnixListener: l, rightOf: s.access.of, log: log}) }()
 	return &listener{h}, nil
+}
+
+// controlServer serves the routes to peers that a gate has let in.
+func controlServer(routes http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{Handler: guard(routes, log), ConnContext: connContext, ReadHeaderTimeout: headerWait, ReadTimeout: bodyWait, WriteTimeout: answerWait,
+		IdleTimeout: idleWait, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 }
 
 // close lets the calls under way finish: one of them may be what stops the server.
@@ -50,6 +75,9 @@ type served interface {
 	Status(name string) (Status, bool)
 	requestDown(DownRequest) (DownResult, error)
 	copier
+	changer
+	upgrader
+	eventRing() *events
 }
 
 var _ served = (*Server)(nil)
@@ -80,6 +108,9 @@ func routes(s served) http.Handler {
 		reply(w, out, err)
 	})
 	copyRoutes(m, s)
+	changeRoutes(m, s)
+	upgradeRoutes(m, s)
+	eventRoutes(m, s.eventRing())
 	return m
 }
 

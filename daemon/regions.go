@@ -3,8 +3,10 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk"
@@ -15,7 +17,11 @@ import (
 //  1. a window enters the regions, all of it at once, and waits for those before it that it conflicts with, whether they
 //     hold or wait themselves: nobody overtakes whom he conflicts with, so no window waits for ever;
 //  2. then it holds its ranges on the devices, where it waits for requests that have begun, never for another window;
-//  3. it lets go of the devices first, and leaves.
+//  3. it looks whether a device has another table by now than the copy was planned with: then it does nothing;
+//  4. it lets go of the devices first, and leaves.
+//
+// Who suspends a device, or changes it, freezes it here: it waits for the windows before it on the device, and those behind
+// wait for it. Several may freeze one device at a time.
 
 // holder is a device that can be held: *ublk.Device.
 type holder interface {
@@ -26,7 +32,18 @@ type holder interface {
 type place struct {
 	id int
 	holder
+	epoch   *atomic.Uint64 // how often the device's table was replaced
+	planned uint64         // epoch of the table that the copy was planned with
 }
+
+// newPlace is a device as it is now.
+func newPlace(id int, h holder, epoch *atomic.Uint64) place { return place{id, h, epoch, epoch.Load()} }
+
+// errStale ends a copy whose device has another table than the copy was planned with: its commands would go to what may be
+// another's by now.
+var errStale = errors.New("the device was reloaded, and has another table than the copy was planned with")
+
+func (p *place) stale() bool { return p.epoch != nil && p.epoch.Load() != p.planned }
 
 // regions are the windows of all copies of a server. The zero value is ready.
 type regions struct {
@@ -38,6 +55,7 @@ type regions struct {
 type region struct {
 	srcID, dstID int
 	src, dst     []target.Range // sorted
+	still        bool           // nothing is copied: it only keeps windows out
 	before       int            // guarded by mu of the regions; windows that it waits for
 	behind       []*region      // guarded by mu of the regions; windows that wait for it
 	ready        chan struct{}  // closed when before has come to 0
@@ -53,8 +71,11 @@ func sorted(in []target.Range) []target.Range {
 	return out
 }
 
-// conflicts says whether one writes what the other reads or writes.
+// conflicts says whether one writes what the other reads or writes. Two that do neither are in nobody's way.
 func (w *region) conflicts(o *region) bool {
+	if w.still && o.still {
+		return false
+	}
 	return w.dstID == o.dstID && meet(w.dst, o.dst) || w.dstID == o.srcID && meet(w.dst, o.src) || w.srcID == o.dstID && meet(w.src, o.dst)
 }
 
@@ -119,13 +140,22 @@ func (r *regions) leave(w *region) {
 	w.behind = nil
 }
 
+// freeze keeps windows out of a device, and returns when those on it have left. Errors: ctx's; then nothing is kept out.
+func (r *regions) freeze(ctx context.Context, id int) (thaw func(), err error) {
+	w := &region{srcID: id, dstID: id, dst: []target.Range{{Len: target.MaxSectors}}, still: true, ready: make(chan struct{})}
+	if err := r.enter(ctx, w); err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { r.leave(w) }), nil
+}
+
 // regionLock is the lock of one copy: a blkcopy.Locker.
 type regionLock struct {
 	regions  *regions
 	src, dst place
 }
 
-// Lock waits as the head of this file says. Errors: ctx's, and ublk.ErrEnded.
+// Lock waits as the head of this file says. Errors: ctx's, ublk.ErrEnded, and errStale.
 func (l *regionLock) Lock(ctx context.Context, src, dst []target.Range) (unlock func(), err error) {
 	w := newRegion(l.src, l.dst, src, dst)
 	if err := l.regions.enter(ctx, w); err != nil {
@@ -135,6 +165,11 @@ func (l *regionLock) Lock(ctx context.Context, src, dst []target.Range) (unlock 
 	if err != nil {
 		l.regions.leave(w)
 		return nil, err
+	}
+	if l.src.stale() || l.dst.stale() {
+		release()
+		l.regions.leave(w)
+		return nil, errStale
 	}
 	return sync.OnceFunc(func() {
 		release()

@@ -101,7 +101,7 @@ func randomRanges(r *rand.Rand) (out []target.Range) {
 // two that conflict are held at once (a window's own source and destination may be one place), all end, nothing is left.
 func TestRegions(t *testing.T) {
 	var r regions
-	devices := []place{{3, newFakeDevice()}, {7, newFakeDevice()}}
+	devices := []place{{id: 3, holder: newFakeDevice()}, {id: 7, holder: newFakeDevice()}}
 	var wg sync.WaitGroup
 	var got, gave atomic.Int64
 	for g := range 24 {
@@ -144,7 +144,7 @@ func TestRegions(t *testing.T) {
 // TestRegionsFair: a wide window that waits is not overtaken for ever by narrow ones that come later.
 func TestRegionsFair(t *testing.T) {
 	var r regions
-	dev := place{0, newFakeDevice()}
+	dev := place{id: 0, holder: newFakeDevice()}
 	l := &regionLock{regions: &r, src: dev, dst: dev}
 	lock := func(ctx context.Context, start, n uint64) (func(), error) {
 		return l.Lock(ctx, nil, []target.Range{{Start: start, Len: n}})
@@ -186,17 +186,17 @@ func TestRegionsSources(t *testing.T) {
 	a, b := newFakeDevice(), newFakeDevice()
 	from := func(src, dst place) *regionLock { return &regionLock{regions: &r, src: src, dst: dst} }
 	one := []target.Range{{Start: 0, Len: 8}}
-	first, err := from(place{0, a}, place{1, b}).Lock(t.Context(), one, []target.Range{{Start: 100, Len: 8}})
+	first, err := from(place{id: 0, holder: a}, place{id: 1, holder: b}).Lock(t.Context(), one, []target.Range{{Start: 100, Len: 8}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := from(place{0, a}, place{1, b}).Lock(t.Context(), one, []target.Range{{Start: 200, Len: 8}})
+	second, err := from(place{id: 0, holder: a}, place{id: 1, holder: b}).Lock(t.Context(), one, []target.Range{{Start: 200, Len: 8}})
 	if err != nil {
 		t.Fatal("two copies of one source:", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := from(place{1, b}, place{0, a}).Lock(ctx, nil, one); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := from(place{id: 1, holder: b}, place{id: 0, holder: a}).Lock(ctx, nil, one); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("a source is written:", err)
 	}
 	first()
@@ -204,7 +204,7 @@ func TestRegionsSources(t *testing.T) {
 
 	// What fails on the second device is let go on the first.
 	b.fail = ublk.ErrEnded
-	for _, l := range []*regionLock{from(place{0, a}, place{1, b}), from(place{1, b}, place{0, a})} {
+	for _, l := range []*regionLock{from(place{id: 0, holder: a}, place{id: 1, holder: b}), from(place{id: 1, holder: b}, place{id: 0, holder: a})} {
 		if _, err := l.Lock(t.Context(), one, one); !errors.Is(err, ublk.ErrEnded) {
 			t.Error(err)
 		}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,36 +28,66 @@ const defaultQueues = 4
 // diskWait is how long a disk may be held by the I/O of a server that was killed.
 const diskWait = 10 * time.Second
 
+// fenceWait is diskWait where devices wait for this server: their users would see what diskWait cuts short.
+const fenceWait = time.Minute
+
 // Options of Up. The zero value is what `ublk-linear up` wants.
 type Options struct {
 	Logger *slog.Logger
 	RunDir string // "": RunDir
+	// Adopt takes over what a dead server left, and adds nothing: devices of the file that nobody left are not served.
+	Adopt bool
+	// TrustFile takes devices over whose state is lost, by the id that the file gives them: nothing tells whether their
+	// table and disks are what they were.
+	TrustFile bool
+
+	// Exec becomes another program in this process, with more in its environment: for upgrades. It returns only when that
+	// fails. nil: there are none.
+	Exec    func(binary string, env []string) error
+	Version string // of this program
+	Handoff string // the value of HandoffEnv; "": no program was here before
 	// Started is called for every device as soon as it can be opened, in file order.
 	Started func(DeviceInfo)
 	// AllowFaults injects the file's faults. Without it a file that has some is refused.
 	AllowFaults bool
+	Group       string        // group whose members may look, by name or number; "": none
+	Stalled     time.Duration // a command in flight for longer is told of; 0: 10 s
+	Alive       func()        // called about every second while the server's own loop runs; must not block
 }
 
 // Server serves the devices of one configuration file.
 type Server struct {
-	file    *config.File
-	inst    *Instance
-	log     *slog.Logger
-	control *ublk.Control
-	disks   disks
-	faults  *injection // nil: none
-	lock    *os.File
-	clear   bool // what a dead server left is gone: its state may be, too
-	api     *listener
-	world   *copyWorld
-	engine  *blkcopy.Engine
-	regions regions
-	copies  copies
+	file     *config.File
+	inst     *Instance
+	log      *slog.Logger
+	control  *ublk.Control
+	disks    disks
+	faults   *injection // nil: none
+	lock     *os.File
+	clear    bool // what a dead server left is gone: its state may be, too
+	api      *listener
+	world    *copyWorld
+	engine   *blkcopy.Engine
+	regions  regions
+	copies   copies
+	changing changing // reload, suspend, resume
+	leases   leases   // of suspended devices
+	access   access
+	dog      watchdog
+	health   health
+	events   events
+
+	upgrade upgrades
+	live    map[string]int64 // when each device came, CLOCK_MONOTONIC in nanoseconds: told by the start
+	stateMu sync.Mutex       // of writing the state
 
 	mu      sync.Mutex
 	devices []*device // guarded by mu
-	down    chan struct{}
-	once    sync.Once
+	// What the state has besides the devices that are served: devices that wait to be taken over, or are about to start.
+	waiting      []deviceRecord // guarded by mu
+	waitingDisks []diskRecord   // of a dead server's state
+	down         chan struct{}
+	once         sync.Once
 }
 
 // device is one served device.
@@ -66,13 +96,15 @@ type device struct {
 	table *remap.Table
 	dev   *ublk.Device
 	lost  []string
+	epoch atomic.Uint64 // how often the table was replaced
 }
 
-// Up serves every device of a checked file. The order: the instance is taken, what a dead server of it left is removed,
-// disks are opened and checked against the file, and only then is the driver asked for devices. When anything fails,
-// everything is taken back and all that is wrong is reported.
+// Up serves every device of a checked file. The order: the instance is taken, what a dead server of it left is compared with
+// the file (adopt.go), disks are opened and checked against the file, and only then is the driver asked for devices: first
+// for those that somebody waits for. When anything fails, everything is taken back, what waited waits again, and all that is
+// wrong is reported.
 func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) {
-	s := &Server{file: f, log: o.Logger, down: make(chan struct{})}
+	s := &Server{file: f, log: o.Logger, down: make(chan struct{}), live: map[string]int64{}, upgrade: upgrades{exec: o.Exec, version: o.Version}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -83,29 +115,51 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if err != nil {
 		return nil, err
 	}
+	if s.access, err = newAccess(o.Group); err != nil {
+		return nil, err
+	}
 	if s.inst, err = NewInstance(f.Path, o.RunDir); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(err, s.leaveAdopted(context.WithoutCancel(ctx)), s.Close())
 		}
 	}()
-	if s.lock, err = s.inst.Lock(); err != nil {
-		return nil, err
+	s.health.start(s.log, &s.events)
+	var before *handoff
+	if o.Handoff != "" {
+		before = s.inst.takeHandoff()
+		if s.lock, err = s.inst.inherit(o.Handoff); err != nil {
+			s.log.Warn("the lock of the program before is not there", "err", err)
+		}
+	}
+	if s.lock == nil {
+		if s.lock, err = s.inst.lockSoon(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if s.control, err = ublk.OpenControl(&ublk.Options{Logger: s.log}); err != nil {
 		return nil, err
 	}
-	removed, err := removeStale(ctx, s.control, s.inst)
-	for _, id := range removed {
-		s.log.Info("removed a device of a server that is gone", "dev", id)
+	if ps := lacking(f, s.control.Features()); len(ps) > 0 {
+		return nil, ps
 	}
+	adopted, err := s.adopt(ctx, tables, o.TrustFile)
 	if err != nil {
 		return nil, err
 	}
-	s.clear = true
+	if o.Adopt {
+		if len(adopted) == 0 {
+			return nil, fmt.Errorf("%s: %w", f.Path, ErrNotOrphaned)
+		}
+		f, tables, adopted = adopted.only(f, tables)
+		s.file = f
+	}
 	opt := &disk.Options{Logger: s.log, Wait: diskWait, Served: servedBy(o.RunDir)}
+	if len(adopted) > 0 {
+		opt.Wait = fenceWait
+	}
 	if s.disks, err = openDisks(ctx, f, opt); err != nil {
 		return nil, err
 	}
@@ -116,21 +170,38 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := devLinks.check(f); err != nil {
+	if err := adopted.fit(f, specs); err != nil {
+		return nil, err
+	}
+	if err := devLinks.check(f, adopted.nodes(f)); err != nil {
 		return nil, err
 	}
 	s.faults = newInjection(f)
 	s.faults.warn(s.log)
 	s.prepareCopies(tables, specs)
+	order := adopted.order(len(tables))
 	err = s.startAll(ctx, len(tables),
-		func(i int) error { return s.start(ctx, f.Devices[i], tables[i], specs[i]) },
+		func(i int) error {
+			at := order[i]
+			_, recover := adopted[at]
+			return s.start(ctx, f.Devices[at], tables[at], specs[at], recover)
+		},
 		func(i int) {
 			if o.Started != nil {
-				o.Started(s.info(s.devices[i]))
+				o.Started(s.info(s.device(f.Devices[order[i]].Name)))
 			}
 		})
 	if err != nil {
 		return nil, err
+	}
+	s.clear = true
+	s.dog.events = &s.events
+	s.dog.start(o.Stalled, o.Alive, s.watched, s.log)
+	if before != nil {
+		r := before.upgraded(s.List(), s.live, o.Version)
+		s.upgrade.end(r)
+		s.log.Warn("upgraded", "from", r.From, "to", r.To, "stall_ms", r.Stall)
+		s.events.publish(Event{Kind: Upgraded, From: r.From, To: r.To, Seconds: r.Stall / 1e3})
 	}
 	return s, nil
 }
@@ -161,41 +232,23 @@ func (s *Server) startAll(ctx context.Context, n int, start func(i int) error, a
 	return nil
 }
 
-// specs says every device in the driver's words; all that do not fit are reported.
-func (s *Server) specs(tables []*remap.Table) ([]ublk.Spec, error) {
-	var errs []error
-	out := make([]ublk.Spec, len(tables))
-	bottoms := s.disks.bottoms(s.file)
-	for i, t := range tables {
-		dev := s.file.Devices[i]
-		l, err := s.disks.stack(t, bottoms)
-		if err == nil && l.Zoned {
-			err = errors.New("a zoned disk can be mapped and stacked, not served")
-		}
-		if err == nil {
-			out[i] = ublk.Spec{ID: dev.ID, Queues: dev.Queues, Depth: dev.Depth, MaxIO: uint32(dev.MaxIO), Sectors: t.Sectors(), Limits: l,
-				ReadOnly: dev.ReadOnly || l.ReadOnly, Mark: s.inst.Mark()}
-			if out[i].Queues == 0 {
-				out[i].Queues = min(runtime.NumCPU(), defaultQueues)
-			}
-			err = out[i].Validate()
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d:%d: device %s: %w", s.file.Path, dev.Pos.Line, dev.Pos.Col, dev.Name, err))
-		}
-	}
-	return out, errors.Join(errs...)
-}
-
-// start adds and starts one device and gives it its link.
-func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table, spec ublk.Spec) error {
+// start starts one device, a new one or one that waits, and gives it its link. What it is stands in the state before anybody
+// can open it.
+func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table, spec ublk.Spec, adopt bool) error {
 	wrap := func(err error) error {
 		if spec.ID >= 0 && errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("id %d is taken (ublk-linear ls shows ours): %w: %w", spec.ID, err, unix.EBUSY)
 		}
 		return fmt.Errorf("device %s: %w", conf.Name, err)
 	}
-	d, err := s.control.Add(ctx, &spec)
+	spec.DiskFailed = s.health.failing(conf.Name)
+	var d *ublk.Device
+	var err error
+	if adopt {
+		d, err = s.control.Recover(ctx, spec.ID, &spec)
+	} else {
+		d, err = s.control.Add(ctx, &spec)
+	}
 	if err != nil {
 		return wrap(err)
 	}
@@ -203,25 +256,77 @@ func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table,
 	for _, l := range d.Lost() {
 		entry.lost = append(entry.lost, l.String())
 	}
-	if err := d.Start(ctx, t, s.faults.backings(s.disks.backings())); err != nil {
+	if err := s.await(s.record(entry)); err != nil {
+		return wrap(errors.Join(err, s.takeBack(ctx, d, adopt)))
+	}
+	if err := d.Start(ctx, t, s.faults.backings(s.health.backings(s.disks))); err != nil {
+		if !adopt {
+			s.awaited(d.ID())
+		}
 		return wrap(err)
 	}
-	s.mu.Lock()
-	s.devices = append(s.devices, entry)
-	s.mu.Unlock()
+	s.live[conf.Name] = monotonic()
+	if t.Sectors() > spec.Sectors { // a reload that grew it was broken off
+		if err := d.Resize(ctx, t.Sectors()); err != nil {
+			return wrap(errors.Join(err, s.takeBack(ctx, d, adopt)))
+		}
+	}
+	s.serve(entry)
 	if err := devLinks.add(conf.Name, d.Node()); err != nil {
 		return wrap(err)
 	}
-	s.log.Info("device is up", "name", conf.Name, "node", d.Node(), "sectors", t.Sectors())
-	go s.watch(entry)
+	said, kind := "device is up", DeviceUp
+	if adopt {
+		said, kind = "device is recovered", DeviceRecovered
+	}
+	s.log.Info(said, "name", conf.Name, "node", d.Node(), "sectors", t.Sectors())
+	s.events.publish(Event{Kind: kind, Device: conf.Name, Node: d.Node()})
+	go s.watch(entry, conf.Name)
+	return nil
+}
+
+// takeBack gives up a device that was never started.
+func (s *Server) takeBack(ctx context.Context, d *ublk.Device, adopted bool) error {
+	if adopted {
+		return d.Detach(context.WithoutCancel(ctx))
+	}
+	s.awaited(d.ID())
+	return d.Stop(context.WithoutCancel(ctx))
+}
+
+// serve puts a started device among the served ones, which are in file order.
+func (s *Server) serve(e *device) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = slices.DeleteFunc(s.waiting, func(w deviceRecord) bool { return w.ID == e.dev.ID() })
+	s.devices = append(s.devices, e)
+	s.inOrder()
+}
+
+// inOrder sorts the devices as the file has them. The caller has mu.
+func (s *Server) inOrder() {
+	place := func(d *device) int { return slices.Index(s.file.Devices, d.conf) }
+	slices.SortStableFunc(s.devices, func(a, b *device) int { return place(a) - place(b) })
+}
+
+// device finds a served device by name; nil when there is none.
+func (s *Server) device(name string) *device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.devices {
+		if d.conf.Name == name {
+			return d
+		}
+	}
 	return nil
 }
 
 // watch reports a device that ends by itself.
-func (s *Server) watch(e *device) {
+func (s *Server) watch(e *device, name string) {
 	<-e.dev.Ended()
 	if err := e.dev.Err(); err != nil {
-		s.log.Error("device failed", "name", e.conf.Name, "node", e.dev.Node(), "err", err)
+		s.log.Error("device failed", "name", name, "node", e.dev.Node(), "err", err)
+		s.events.publish(Event{Kind: DeviceFailed, Device: name, Node: e.dev.Node(), Error: err.Error()})
 	}
 }
 
@@ -232,7 +337,9 @@ func (s *Server) Down() <-chan struct{} { return s.down }
 // Whatever fails, the rest goes on.
 func (s *Server) Close() error {
 	var errs []error
+	s.upgrade.close()
 	s.copies.end()
+	s.events.end()
 	if s.api != nil {
 		s.api.close()
 	}
@@ -253,6 +360,8 @@ func (s *Server) Close() error {
 		}
 		s.log.Info("device is down", "name", d.conf.Name, "node", d.dev.Node())
 	}
+	s.dog.stop()
+	s.health.stop()
 	if s.control != nil {
 		_ = s.control.Close()
 		s.control = nil
@@ -260,10 +369,19 @@ func (s *Server) Close() error {
 	if s.engine != nil {
 		s.engine.Close()
 	}
+	for _, k := range s.disks.open() {
+		i := k.Info()
+		s.waitingDisks = append(s.waitingDisks, identify(&i, k.FD()))
+	}
 	s.disks.close()
 	s.disks = nil
 	if s.lock != nil {
-		if len(errs) == 0 && s.clear {
+		switch {
+		case len(errs) > 0 || !s.clear:
+		case len(s.waiting) > 0:
+			errs = append(errs, s.saveState())
+			_ = os.Remove(s.inst.Socket())
+		default:
 			s.inst.forget()
 		}
 		_ = s.lock.Close()
@@ -288,6 +406,9 @@ func (s *Server) inUse() []error {
 
 // requestDown asks for the end, unless a device is in use.
 func (s *Server) requestDown(r DownRequest) (DownResult, error) {
+	if s.upgrade.upgrading() {
+		return DownResult{}, errUpgrading
+	}
 	if !r.Force {
 		if errs := s.inUse(); len(errs) > 0 {
 			return DownResult{}, errors.Join(errs...)
@@ -316,8 +437,12 @@ func (s *Server) info(d *device) DeviceInfo {
 		state = "failed"
 	default:
 	}
-	return DeviceInfo{Name: d.conf.Name, Node: d.dev.Node(), Link: devLinks.path(d.conf.Name), ID: d.dev.ID(), State: state,
-		Bytes: d.table.Sectors() * 512, PID: os.Getpid(), Config: s.inst.Config}
+	left := s.leases.left(d.conf.Name)
+	if left > 0 && state == "live" {
+		state = "suspended"
+	}
+	return DeviceInfo{Name: d.conf.Name, Suspended: left.Seconds(), Node: d.dev.Node(), Link: devLinks.path(d.conf.Name), ID: d.dev.ID(), State: state,
+		Bytes: d.table.Sectors() * 512, PID: os.Getpid(), Config: s.inst.Config, Recovered: d.dev.Recovered()}
 }
 
 // Status is one device in full; false when there is none of that name.
@@ -335,13 +460,14 @@ func (s *Server) Status(name string) (Status, bool) {
 func (s *Server) status(d *device) Status {
 	spec := d.dev.Spec()
 	out := Status{Schema: Schema, DeviceInfo: s.info(d), Sectors: d.table.Sectors(), ReadOnly: spec.ReadOnly, Queues: spec.Queues, Depth: spec.Depth,
-		MaxIO: spec.MaxIO, DataPath: "buffer", Features: []string{}, Table: d.table.Lines(DiskName(s.file)), Disks: []DiskStatus{},
+		MaxIO: spec.MaxIO, DataPath: spec.DataPath.String(), Features: []string{}, Table: d.table.Lines(DiskName(s.file)), Disks: []DiskStatus{},
 		IO: map[string]IOCount{}, Inexpressible: append([]string{}, d.lost...), Copies: s.copyList(d.conf.Name)}
 	out.Features = append(out.Features, strings.FieldsFunc(d.dev.Flags().String(), func(r rune) bool { return r == '|' })...)
 	for _, i := range d.table.Disks() {
 		k := s.disks[i]
+		io, last := s.health.status(k)
 		out.Disks = append(out.Disks, DiskStatus{Name: k.Name(), Kind: k.Kind().String(), Node: k.Node(), Bytes: k.Sectors() * 512,
-			Serial: k.Identity().Serial, WWID: k.Identity().WWID})
+			Serial: k.Identity().Serial, WWID: k.Identity().WWID, IO: io, LastError: last})
 	}
 	out.Faults = s.faults.status(func(name string) bool {
 		return slices.ContainsFunc(out.Disks, func(d DiskStatus) bool { return d.Name == name })
@@ -357,6 +483,7 @@ func (s *Server) status(d *device) Status {
 		out.Commands += q.Commands.Load()
 		out.Retries += q.Retries.Load()
 	}
+	out.Stalled, out.Process = s.dog.of(d.conf.Name), Process()
 	if err := d.dev.Err(); err != nil {
 		out.Failure = err.Error()
 	}

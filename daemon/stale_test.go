@@ -11,6 +11,21 @@ import (
 	"github.com/ublk-go/ublk-linear/ublk"
 )
 
+// sampleState is a state of a device on a block device and a file.
+func sampleState(config string) *state {
+	return &state{Schema: stateSchema, Config: config, PID: 812,
+		Disks: []diskRecord{{Name: "a", Kind: "block", Node: "/dev/sda", Sectors: 4096, WWID: "eui.1", Rdev: 2048}, {Name: "b", Kind: "file", Node: "/b.img", Sectors: 2048, Dev: 3, Inode: 4}},
+		Devices: []deviceRecord{{Name: "data", ID: 7, OnCrash: "reissue", Sectors: 24, Queues: 2, Depth: 128, MaxIO: 524288, Asked: shape{Queues: 4},
+			LogicalBlock: 512, PhysicalBlock: 4096, Table: "0 8 linear a 8\n8 16 linear b 0\n", Disks: []string{"a", "b"}}}}
+}
+
+func writeSample(t *testing.T, path string, st *state) {
+	t.Helper()
+	if err := writeState(path, st); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestStates: what servers wrote is read back; what is not a state is passed over.
 func TestStates(t *testing.T) {
 	dir := t.TempDir()
@@ -25,15 +40,15 @@ func TestStates(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info, err)
 	}
-	old := state{Schema: 1, Config: "/old.toml", PID: 1, Devices: []DeviceInfo{data}}
-	writeFile(t, filepath.Join(dir, "z-old.json"), `{"schema":1,"config":"/old.toml","pid":1,"devices":[{"name":"data","node":"/dev/ublkb7","id":7,"state":"live","bytes":4096,"pid":812,"config":"/v.toml"}]}`)
+	old := sampleState("/old.toml")
+	writeSample(t, filepath.Join(dir, "z-old.json"), old)
 	for name, text := range map[string]string{"y.json": "not JSON", "x.json": "", "w.json.tmp": "{}", "v.lock": "1"} {
 		writeFile(t, filepath.Join(dir, name), text)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "folder.json"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	want := []state{{Schema: 1, Config: s.inst.Config, PID: os.Getpid(), Devices: []DeviceInfo{}}, old}
+	want := []state{{Schema: stateSchema, Config: s.inst.Config, PID: os.Getpid(), Disks: []diskRecord{}, Devices: []deviceRecord{}}, *old}
 	if d := cmp.Diff(want, states(dir)); d != "" {
 		t.Error(d)
 	}
@@ -49,8 +64,11 @@ func TestServedBy(t *testing.T) {
 	if got := by("ublkb7"); got != "" {
 		t.Errorf("nobody serves: %q", got)
 	}
-	writeFile(t, filepath.Join(dir, "a.json"), `{"config":"/a.toml","devices":[{"name":"data","node":"/dev/ublkb7"}]}`)
-	writeFile(t, filepath.Join(dir, "b.json"), `{"config":"/b.toml","devices":[{"name":"x","node":"/dev/ublkb1"},{"name":"y","node":"/dev/ublkb17"}]}`)
+	writeSample(t, filepath.Join(dir, "a.json"), sampleState("/a.toml"))
+	two := sampleState("/b.toml")
+	two.Devices = append(two.Devices, two.Devices[0])
+	two.Devices[0].Name, two.Devices[0].ID, two.Devices[1].Name, two.Devices[1].ID = "x", 1, "y", 17
+	writeSample(t, filepath.Join(dir, "b.json"), two)
 	for node, want := range map[string]string{
 		"ublkb7": "device data of /a.toml", "/dev/ublkb7": "device data of /a.toml", "ublkb17": "device y of /b.toml", "ublkb1": "device x of /b.toml", "ublkb2": "", "sda": "", "": "",
 	} {
@@ -93,13 +111,13 @@ func TestSweepWithoutDriver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Sweep(t.Context(), inst); err == nil {
+	if _, err := Sweep(t.Context(), inst, false); err == nil {
 		t.Error("swept below a living server")
 	} else if _, ok := errors.AsType[*ServedError](err); !ok {
 		t.Error(err)
 	}
 	lock.Close()
-	gone, err := Sweep(t.Context(), inst)
+	gone, err := Sweep(t.Context(), inst, false)
 	if err != nil || gone == nil || len(gone) != 0 {
 		t.Error(gone, err)
 	}

@@ -141,7 +141,7 @@ func (d *Disk) present(fd int) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("length: %w", err)
 	}
-	return min(d.info.Sectors, uint64(size)/512), nil
+	return min(d.Sectors(), uint64(size)/512), nil
 }
 
 // sendCopy sends a command that checkCopy let through. A kernel without 64-bit results is remembered.

@@ -23,6 +23,7 @@ type Disk struct {
 	cmd32   atomic.Bool   // the kernel has no NVME_IOCTL_IO64_CMD
 	scsi    *scsiAbility  // nil unless copy's method is XCopy
 	unable  atomic.Pointer[SCSIError]
+	length  atomic.Uint64 // in sectors; it may grow (length.go)
 }
 
 // Open finds, checks and holds the disk that s names.
@@ -58,6 +59,7 @@ func Open(ctx context.Context, s Spec, o *Options) (*Disk, error) {
 func newDisk(fd int, info Info, l limits.Limits) *Disk {
 	d := &Disk{info: info, limits: l, calls: systemCalls()}
 	d.fd.Store(int32(fd))
+	d.length.Store(info.Sectors)
 	return d
 }
 
@@ -73,14 +75,18 @@ func (d *Disk) Node() string { return d.info.Node }
 // Rdev is the device number of a block device, as in st_rdev, and 0 for others.
 func (d *Disk) Rdev() uint64 { return d.info.Rdev }
 
-// Sectors is the length, as of when the disk was opened.
-func (d *Disk) Sectors() uint64 { return d.info.Sectors }
+// Sectors is the length, as of when the disk was opened, or as SetSectors has it.
+func (d *Disk) Sectors() uint64 { return d.length.Load() }
 
 // Identity is what the disk calls itself; empty unless it is a block device.
 func (d *Disk) Identity() Identity { return d.info.Identity }
 
 // Info is what Inspect would have said.
-func (d *Disk) Info() Info { return d.info }
+func (d *Disk) Info() Info {
+	i := d.info
+	i.Sectors = d.Sectors()
+	return i
+}
 
 // ReadOnly reports whether the disk was opened for reading only.
 func (d *Disk) ReadOnly() bool { return d.info.ReadOnly }

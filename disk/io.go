@@ -117,8 +117,8 @@ func fit(bufs [][]byte, room uint64) (out [][]byte, cut bool) {
 	return out, false
 }
 
-// size is the length in bytes, as of when the disk was opened.
-func (d *Disk) size() uint64 { return d.info.Sectors * 512 }
+// size is the length in bytes, as of Sectors.
+func (d *Disk) size() uint64 { return d.Sectors() * 512 }
 
 // room is how many bytes there are from byte at to the end.
 func (d *Disk) room(at uint64) uint64 {
