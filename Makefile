@@ -13,14 +13,26 @@ RUN     ?= .
 RESULTS ?= $(BIN)/e2e
 BENCHDIR ?= /var/tmp
 # NVMe disks of the guest: QEMU's defaults, and 4Kn with small copy limits.
-DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb
+DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb \
+           -drive nvme:size=64M,mssrl=8192,mcl=8192,msrc=3,bps=1M,serial=cpt
 
-.PHONY: all build demo test test-unit test-race fuzz e2e lint bench soak prepare clean
+# Where make install puts things; DESTDIR goes before all of it.
+PREFIX  ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+.PHONY: all build install demo test test-unit test-race fuzz e2e lint bench soak prepare clean
 
 all: build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ublk-linear ./cmd/ublk-linear
+
+# The program and its unit; docs/running.md goes on from there.
+install: build
+	install -D -m 0755 $(BIN)/ublk-linear $(DESTDIR)$(PREFIX)/bin/ublk-linear
+	install -d -m 0755 $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' 'packaging/ublk-linear@.service' > $(BIN)/ublk-linear@.service
+	install -m 0644 $(BIN)/ublk-linear@.service $(DESTDIR)$(UNITDIR)/ublk-linear@.service
 
 # Programs and kernels. Nothing is fetched when all is there.
 prepare:

@@ -15,7 +15,8 @@ func newDown(g *globals) *cobra.Command {
 		Use:   "down",
 		Short: "Stop the server of the file and remove its devices",
 		Long: `Stop the server of the file and remove its devices. A device that is mounted, claimed or open is named and nothing is
-stopped, unless --force. Where the server has died, what it left is removed.`,
+stopped, unless --force. Where the server has died, what it left is removed, devices that wait for the next server among
+them.`,
 		Example: "  umount /srv && ublk-linear down -c volumes.toml",
 		Args:    args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -26,7 +27,7 @@ stopped, unless --force. Where the server has died, what it left is removed.`,
 			ctx := cmd.Context()
 			out, err := daemon.NewClient(inst).Down(ctx, daemon.DownRequest{Force: force})
 			if errors.Is(err, daemon.ErrNotServed) {
-				gone, serr := daemon.Sweep(ctx, inst)
+				gone, serr := daemon.Sweep(ctx, inst, force)
 				if serr != nil {
 					return serr
 				}

@@ -10,7 +10,11 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	base := context.Background()
+	if servesDevices(os.Args[1:]) {
+		base = withProcess(base, prepareProcess())
+	}
+	ctx, stop := signal.NotifyContext(base, unix.SIGINT, unix.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

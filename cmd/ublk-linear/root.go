@@ -25,11 +25,15 @@ const (
 	exitConfig   = 3
 	exitBusy     = 4
 	exitNotFound = 5
+	exitWould    = 6
 	exitPartial  = 7
 )
 
 // errPartial is joined to what kept a verb from doing all of it; the rest was done and printed.
 var errPartial = errors.New("the list is not complete")
+
+// errWould ends a --check that found something to do; it is printed nowhere.
+var errWould = errors.New("")
 
 // usageError is a command line that cannot be meant.
 type usageError struct{ error }
@@ -88,11 +92,13 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &ps), errors.Is(err, errInvalid):
 		return exitConfig
+	case errors.Is(err, errWould):
+		return exitWould
 	case errors.Is(err, errPartial):
 		return exitPartial
 	case errors.Is(err, unix.EBUSY):
 		return exitBusy
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, daemon.ErrNotServed):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, daemon.ErrNotServed), errors.Is(err, daemon.ErrNotOrphaned):
 		return exitNotFound
 	}
 	return exitFailure
@@ -106,7 +112,7 @@ func newRoot() *cobra.Command {
 		Long: `ublk-linear presents /dev/ublkbN devices composed of linear and striped targets over real disks, files or
 memory, as device-mapper does, from a description in TOML.
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 invalid configuration, 4 busy, 5 not found, 7 partial.`,
+Exit codes: 0 ok, 1 failure, 2 usage, 3 invalid configuration, 4 busy, 5 not found, 6 would change (--check), 7 partial.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
@@ -128,7 +134,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 invalid configuration, 4 busy, 5 not fou
 		}
 		return usageError{err}
 	})
-	root.AddCommand(newCheck(g), newTable(g), newMap(g), newLimits(g), newPlan(g), newCopy(g), newBenchDesigns(g, series.Models), newConform(g), newUp(g), newDown(g), newList(g), newStatus(g), newVersion(g))
+	root.AddCommand(newCheck(g), newTable(g), newMap(g), newLimits(g), newPlan(g), newCopy(g), newBenchDesigns(g, series.Models), newConform(g), newUp(g), newAdopt(g), newUpgrade(g), newReload(g), newSuspend(g), newResume(g), newDown(g), newRemove(g), newList(g), newStatus(g), newEvents(g), newVersion(g))
 	checkHelp(root)
 	return root
 }

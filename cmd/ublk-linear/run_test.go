@@ -66,7 +66,7 @@ func fakeServer(t *testing.T, file, runDir string, a answers) {
 			return
 		}
 		w.WriteHeader(x.code)
-		if text, ok := x.body.(string); ok && r.URL.Path == "/v1/copy" { // lines, as they are
+		if text, ok := x.body.(string); ok && (r.URL.Path == "/v1/copy" || r.URL.Path == "/v1/events") { // lines, as they are
 			_, _ = io.WriteString(w, text)
 			return
 		}

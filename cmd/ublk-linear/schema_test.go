@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,6 +85,24 @@ type (
 			Bytes  uint64 `json:"bytes"`
 			Serial string `json:"serial,omitempty"`
 			WWID   string `json:"wwid,omitempty"`
+			IO     map[string]struct {
+				Commands uint64  `json:"commands"`
+				Bytes    uint64  `json:"bytes"`
+				Errors   uint64  `json:"errors"`
+				P50      float64 `json:"p50_seconds"`
+				P99      float64 `json:"p99_seconds"`
+				Max      float64 `json:"max_seconds"`
+				Latency  []struct {
+					Below    float64 `json:"below_seconds"`
+					Commands uint64  `json:"commands"`
+				} `json:"latency"`
+			} `json:"io"`
+			LastError *struct {
+				Errno  string `json:"errno"`
+				Op     string `json:"op"`
+				Sector uint64 `json:"sector"`
+				Time   string `json:"time"`
+			} `json:"last_error,omitempty"`
 		} `json:"disks"`
 		IO map[string]struct {
 			Requests uint64 `json:"requests"`
@@ -98,6 +117,21 @@ type (
 			Destination string `json:"destination"`
 			progressDoc
 		} `json:"copies"`
+		Stalled []struct {
+			Disk    string  `json:"disk"`
+			Queue   int     `json:"queue"`
+			Op      string  `json:"op"`
+			Sector  uint64  `json:"sector"`
+			Seconds float64 `json:"seconds"`
+		} `json:"stalled"`
+		Process struct {
+			IOFlusher   bool   `json:"io_flusher"`
+			Threads     int    `json:"threads"`
+			Locked      uint64 `json:"locked_bytes"`
+			Resident    uint64 `json:"resident_bytes"`
+			OOMScoreAdj int    `json:"oom_score_adj"`
+			MemoryLimit int64  `json:"memory_limit_bytes"`
+		} `json:"process"`
 		Failure string `json:"failure,omitempty"`
 		Faults  []struct {
 			Line    int    `json:"line"`
@@ -354,10 +388,14 @@ func TestSchemaServed(t *testing.T) {
 	file, runDir := write(t, goodTOML), shortDir(t)
 	dev := daemon.DeviceInfo{Name: "data", Node: "/dev/ublkb7", Link: "/dev/ublk-linear/data", ID: 7, State: "live", Bytes: 1280 * 512, PID: 812, Config: file}
 	st := daemon.Status{Schema: 1, DeviceInfo: dev, Sectors: 1280, Queues: 2, Depth: 64, MaxIO: 1 << 20, DataPath: "buffer", Features: []string{"USER_COPY"},
-		Table: "0 1280 linear a 0\n", Disks: []daemon.DiskStatus{{Name: "a", Kind: "file", Node: "/a.img", Bytes: 1 << 30}},
+		Table: "0 1280 linear a 0\n", Disks: []daemon.DiskStatus{{Name: "a", Kind: "file", Node: "/a.img", Bytes: 1 << 30, IO: map[string]daemon.DiskIO{"write": {Commands: 3, Bytes: 4096, Errors: 1, P50: 1e-6, P99: 2e-6, Max: 2e-6,
+			Latency: []daemon.LatencyBucket{{Below: 1e-6, Commands: 2}, {Below: 2e-6, Commands: 1}}}}, LastError: &daemon.DiskError{Errno: "EIO", Op: "write", Sector: 8, Time: time.Unix(1000, 0).UTC()}},
+			{Name: "b", Kind: "memory", IO: map[string]daemon.DiskIO{}}},
 		IO: map[string]daemon.IOCount{"read": {Requests: 1, Bytes: 4096}}, Inexpressible: []string{},
-		Copies: []daemon.CopyInfo{{Source: "data", Destination: "data", CopyProgress: daemon.CopyProgress{ID: 3, Bytes: 512, Total: 1024, Emulated: 512, Seconds: 1}}},
-		Faults: []daemon.FaultStatus{{Line: 9, Disk: "a", Op: "write", Range: "all", When: "nth 3", Action: "errno:EIO", Matched: 5, Hits: 1}}}
+		Stalled: []daemon.StallInfo{{Disk: "a", Queue: 1, Op: "write", Sector: 8, Seconds: 12.5}},
+		Process: daemon.ProcessInfo{IOFlusher: true, Threads: 9, LockedBytes: 1 << 20, ResidentBytes: 1 << 19, OOMScoreAdj: -1000, MemoryLimit: 1 << 30},
+		Copies:  []daemon.CopyInfo{{Source: "data", Destination: "data", CopyProgress: daemon.CopyProgress{ID: 3, Bytes: 512, Total: 1024, Emulated: 512, Seconds: 1}}},
+		Faults:  []daemon.FaultStatus{{Line: 9, Disk: "a", Op: "write", Range: "all", When: "nth 3", Action: "errno:EIO", Matched: 5, Hits: 1}}}
 	fakeServer(t, file, runDir, answers{
 		"GET /v1/devices":      {200, daemon.List{Schema: 1, Devices: []daemon.DeviceInfo{dev}}},
 		"GET /v1/devices/data": {200, st},
