@@ -173,7 +173,7 @@ func TestDownInUse(t *testing.T) {
 	for _, c := range []string{"mounted by force", "open by force", "open and SIGTERM", "open and SIGKILL"} {
 		t.Run(c, func(t *testing.T) {
 			nothingLeft(t, a)
-			s, err := tryUp(t, writeConfig(t, toml))
+			s, err := tryUp(t, writeConfig(t, onCrash(toml, "remove")))
 			if err != nil {
 				t.Fatal(err)
 			}

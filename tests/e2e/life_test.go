@@ -195,11 +195,11 @@ func TestTermUnderLoad(t *testing.T) {
 	}
 }
 
-// SIGKILL under load: users get errors, `ls` shows what is left, and the next `up`, or `down`, removes it.
+// SIGKILL under load of a device that goes with its server: users get errors, `ls` shows what is left, and the next `up`, or `down`, removes it.
 func TestKillUnderLoad(t *testing.T) {
 	needGuest(t)
 	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
-	file := writeConfig(t, lifeConfig(a, b))
+	file := writeConfig(t, onCrash(lifeConfig(a, b), "remove"))
 	var s *server
 	for i := range scaled(5, 10) {
 		start := time.Now()

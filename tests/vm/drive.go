@@ -12,6 +12,7 @@ import (
 type Drive struct {
 	Kind       string // "nvme" or "virtio"
 	Size       int64  // bytes
+	Rate       int64  // bytes a second that QEMU lets through, reads and writes together; 0: all
 	Serial     string // empty: "d" and the drive's index
 	Controller string // nvme: drives with the same name are namespaces of one controller; empty: one of its own
 	// Properties of QEMU's device: of nvme-ns, or of virtio-blk-pci. Copy limits are mssrl, mcl, msrc.
@@ -25,7 +26,7 @@ func shortProps() map[string]string {
 	return map[string]string{"lbs": "logical_block_size", "pbs": "physical_block_size"}
 }
 
-// ParseDrive reads KIND:KEY=VALUE,…: size, serial, ctrl, lbs, pbs, ctrl.KEY for a property of the
+// ParseDrive reads KIND:KEY=VALUE,…: size, bps, serial, ctrl, lbs, pbs, ctrl.KEY for a property of the
 // controller, and any other KEY for a property of the namespace. As in nvme:size=1G,lbs=4096,mssrl=16.
 func ParseDrive(s string) (Drive, error) {
 	kind, rest, _ := strings.Cut(s, ":")
@@ -50,6 +51,12 @@ func ParseDrive(s string) (Drive, error) {
 				return d, fmt.Errorf("drive %q: %w", s, err)
 			}
 			d.Size = n
+		case k == "bps":
+			n, err := parseSize(v)
+			if err != nil {
+				return d, fmt.Errorf("drive %q: %w", s, err)
+			}
+			d.Rate = n
 		case k == "serial":
 			d.Serial = v
 		case kind != "nvme" && (k == "ctrl" || isCtrl):
@@ -118,7 +125,11 @@ func driveArgs(drives []Drive, dir string) ([]string, error) {
 			serial = fmt.Sprintf("d%d", i)
 		}
 		// The files are thrown away with the guest: cache=unsafe spares the host the flushes.
-		args = append(args, "-drive", "file="+strings.ReplaceAll(file, ",", ",,")+",if=none,format=raw,discard=unmap,cache=unsafe,id="+id)
+		throttle := ""
+		if d.Rate > 0 {
+			throttle = fmt.Sprintf(",throttling.bps-total=%d", d.Rate)
+		}
+		args = append(args, "-drive", "file="+strings.ReplaceAll(file, ",", ",,")+",if=none,format=raw,discard=unmap,cache=unsafe,id="+id+throttle)
 		if d.Kind == "virtio" {
 			args = append(args, "-device", join("virtio-blk-pci,drive="+id+",serial="+serial, d.Props))
 			continue

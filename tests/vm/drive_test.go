@@ -3,6 +3,7 @@ package vm
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,6 +22,8 @@ func TestParseDrive(t *testing.T) {
 		}}},
 		{in: "nvme:lbs=512,pbs=4096", want: Drive{Kind: "nvme", Size: 1 << 30, Props: []string{"logical_block_size=512", "physical_block_size=4096"}}},
 		{in: "nvme:ctrl=c,ctrl.mdts=5", want: Drive{Kind: "nvme", Size: 1 << 30, Controller: "c", ControllerProps: []string{"mdts=5"}}},
+		{in: "nvme:size=64M,bps=1M", want: Drive{Kind: "nvme", Size: 64 << 20, Rate: 1 << 20}},
+		{in: "nvme:bps=0", bad: true},
 		{in: "sata:size=1G", bad: true},
 		{in: "nvme:size=1X", bad: true},
 		{in: "nvme:size=-1G", bad: true},
@@ -50,6 +53,10 @@ func TestDriveArgs(t *testing.T) {
 	}, dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	slow, err := driveArgs([]Drive{{Kind: "nvme", Size: 1 << 20, Rate: 4096}}, t.TempDir())
+	if err != nil || !strings.HasSuffix(slow[1], ",id=drive0,throttling.bps-total=4096") || !strings.HasSuffix(args[1], ",id=drive0") {
+		t.Error(slow, args[1], err)
 	}
 	var devices []string
 	for i, a := range args {
