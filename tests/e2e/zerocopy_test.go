@@ -42,7 +42,7 @@ func TestZeroCopy(t *testing.T) {
 			t.Errorf("%s: exit %d, data path %s", name, code, st.DataPath)
 		}
 		for _, words := range []string{
-			"rw=randwrite bsrange=512-64k bs_unaligned=1 blockalign=512 iodepth=16 size=10m io_size=" + fmt.Sprint(scaled(6, 8)) + "m",
+			"rw=randwrite bsrange=512-64k iodepth=16 size=10m io_size=" + fmt.Sprint(scaled(6, 8)) + "m",
 			"rw=write bs=1m iodepth=4 size=12m",
 			"rw=randrw bs=4k iodepth=32 size=8m io_size=" + fmt.Sprint(scaled(4, 8)) + "m fsync=32",
 		} {
