@@ -42,16 +42,16 @@ func TestZeroCopy(t *testing.T) {
 			t.Errorf("%s: exit %d, data path %s", name, code, st.DataPath)
 		}
 		for _, words := range []string{
-			"rw=randwrite bsrange=512-64k iodepth=16 size=10m io_size=" + fmt.Sprint(scaled(6, 8)) + "m",
-			"rw=write bs=1m iodepth=4 size=12m",
-			"rw=randrw bs=4k iodepth=32 size=8m io_size=" + fmt.Sprint(scaled(4, 8)) + "m fsync=32",
+			"rw=randwrite bsrange=512-64k iodepth=16 size=10m io_size=" + fmt.Sprint(scaled(2, 8)) + "m",
+			"rw=write bs=1m iodepth=4 size=6m",
+			"rw=randrw bs=4k iodepth=32 size=8m io_size=" + fmt.Sprint(scaled(1, 8)) + "m fsync=32",
 		} {
 			fio(t, s.dev[name], job(words))
 		}
 	}
 	blocks := startBlocks(t, s.dev["life"], 40960, false)
 	defer blocks.end()
-	for range scaled(2, 20) {
+	for range scaled(1, 20) {
 		blocks.moves(50)
 		s.signal(syscall.SIGKILL)
 		_ = s.wait()
