@@ -86,9 +86,10 @@ func ignoring(which func(g *Geometry)) func(*bad, []target.Range, uint64, bool) 
 	return func(b *bad, src []target.Range, dst uint64, fua bool) Answer {
 		other := *b.Model.shape()
 		which(&other)
-		m := &Model{geometry: other, now: b.now, durable: b.durable, broken: b.broken}
 		b.Model.mu.Lock()
 		defer b.Model.mu.Unlock()
+		m := &Model{geometry: other, now: b.now, durable: b.durable, broken: b.broken}
+		defer func() { b.broken = m.broken }()
 		return m.Copy(src, dst, fua)
 	}
 }

@@ -248,7 +248,7 @@ func TestCopySCSIRefused(t *testing.T) {
 		{"an unknown place", 512, 0, one(0, 8), 1000, other(func(d, s *Disk) { s.place.whole, d.place.whole = 0, 0 }), unix.EOPNOTSUPP, "blocks or places differ"},
 		{"two paths to one LUN", 512, 0, one(0, 8), 1000, other(func(d, s *Disk) { s.scsi.NAA = d.scsi.NAA }), unix.EOPNOTSUPP, "do not tell them apart"},
 		{"one disk with two names", 512, 0, one(0, 8), 1000, other(func(d, s *Disk) { s.place.whole = d.place.whole }), unix.EOPNOTSUPP, "do not tell them apart"},
-		{"source past the end of another LUN", 512, 0, one(500, 8), 1000, other(func(_, s *Disk) { s.info.Sectors = 507 }), nil, "past the end"},
+		{"source past the end of another LUN", 512, 0, one(500, 8), 1000, other(func(_, s *Disk) { s.SetSectors(507) }), nil, "past the end"},
 		{"another partition of the LUN, overlapping", 512, 0, one(0, 8), 1007, func(d *Disk) *Disk {
 			s, _ := lunDisk(t, "a", naaA, 512, 1000, end)
 			return s
