@@ -590,17 +590,24 @@ func TestKillWhileStarting(t *testing.T) {
 // has616 says whether the driver can be told of a server's end.
 func has616(t testing.TB) bool {
 	t.Helper()
-	f, err := daemon.Features()
+	has, err := quiesces()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return has
+}
+
+// quiesces is asked once, before there is a server (needGuest): asking ends a thread, and a server that was started by
+// that thread ends with it.
+var quiesces = sync.OnceValues(func() (bool, error) {
+	f, err := daemon.Features()
 	for _, x := range f {
 		if x.Name == "QUIESCE" {
-			return x.Has
+			return x.Has, nil
 		}
 	}
-	return false
-}
+	return false, err
+})
 
 // A mounted file system does not notice that its server was killed and another one came.
 func TestFileSystemOverCrash(t *testing.T) {

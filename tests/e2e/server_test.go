@@ -54,6 +54,7 @@ func needGuest(t testing.TB) {
 	if !inGuest {
 		t.Skip("needs the guest that tests/cmd/vmrun boots (make test)")
 	}
+	_, _ = quiesces() // before there is a server
 }
 
 // writeConfig puts a configuration into a folder of its own; relative file disks lie beside it.
