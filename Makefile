@@ -6,7 +6,7 @@
 GO      ?= go
 BIN     := $(CURDIR)/bin
 VMRUN   := $(GO) run ./tests/cmd/vmrun
-FUZZ    ?= 15s
+FUZZ    ?= 8s
 SOAK    ?= 2000
 KERNEL  ?= all
 RUN     ?= .
