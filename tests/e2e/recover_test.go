@@ -97,14 +97,18 @@ func crashConfig(a, b string) string {
 	return pathDisks(a, b) + tableDevice("life", "0 32768 linear a 8\n32768 49152 striped 2 24 a 32776 b 0") + tableDevice("copy", "0 65536 linear b 65536")
 }
 
-// startCopy copies slowly, until the server dies or the copy ends.
+// startCopy copies slowly, until the server dies; then what is returned ends the program, which may be waiting for the device, and that
+// for a server.
 func startCopy(t testing.TB, file string) func() {
 	cmd := exec.Command("ublk-linear", "copy", "-c", file, "life:0s+65536s", "copy:0s", "--rate", "4MiB")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return func() { _ = cmd.Wait() }
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
 }
 
 // SIGKILL at random moments while blocks are written, some durably, and read back, in half of the rounds with a copy under
