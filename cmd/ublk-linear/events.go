@@ -25,13 +25,13 @@ With --follow, also what comes, until ^C (exit code 0) or the end of the server 
 		Example: "  ublk-linear events -c volumes.toml\n  ublk-linear events --follow --json | jq 'select(.event == \"disk-error\")'",
 		Args:    args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			inst, err := daemon.NewInstance(g.file, g.run)
+			server, err := g.server()
 			if err != nil {
 				return err
 			}
 			lines := json.NewEncoder(cmd.OutOrStdout())
 			lines.SetEscapeHTML(false)
-			err = daemon.NewClient(inst).Events(cmd.Context(), after, follow, func(x daemon.Event) error {
+			err = server.Events(cmd.Context(), after, follow, func(x daemon.Event) error {
 				if g.json {
 					return lines.Encode(&x)
 				}

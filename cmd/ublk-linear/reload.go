@@ -45,11 +45,11 @@ for. SIGHUP to the server does the same, with the defaults.`,
 			}
 			s := wait.Seconds()
 			r.WaitSeconds = &s
-			inst, err := daemon.NewInstance(g.file, g.run)
+			server, err := g.server()
 			if err != nil {
 				return err
 			}
-			out, err := daemon.NewClient(inst).Reload(cmd.Context(), r)
+			out, err := server.Reload(cmd.Context(), r)
 			switch {
 			case errors.Is(err, daemon.ErrReload):
 				return invalidError{err}

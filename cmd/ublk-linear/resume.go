@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/ublk-go/ublk-linear/daemon"
 )
 
 func newResume(g *globals) *cobra.Command {
@@ -18,11 +16,11 @@ meanwhile was not undisturbed.`,
 		Args:              args(1, 1, "one device"),
 		ValidArgsFunction: g.names,
 		RunE: func(cmd *cobra.Command, a []string) error {
-			inst, err := daemon.NewInstance(g.file, g.run)
+			server, err := g.server()
 			if err != nil {
 				return err
 			}
-			out, err := daemon.NewClient(inst).Resume(cmd.Context(), a[0])
+			out, err := server.Resume(cmd.Context(), a[0])
 			if err != nil {
 				return fmt.Errorf("%s: %w", g.file, err)
 			}

@@ -200,6 +200,15 @@ func (g *globals) load(cmd *cobra.Command) (*config.File, error) {
 	return f, nil
 }
 
+// server is the way to the server of the file, which may not be there.
+func (g *globals) server() (*daemon.Client, error) {
+	inst, err := daemon.NewInstance(g.file, g.run)
+	if err != nil {
+		return nil, err
+	}
+	return daemon.NewClient(inst), nil
+}
+
 // names completes the devices of the file, for the first argument.
 func (g *globals) names(_ *cobra.Command, a []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(a) > 0 {

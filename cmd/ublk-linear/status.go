@@ -21,11 +21,11 @@ func newStatus(g *globals) *cobra.Command {
 		Args:              args(1, 1, "one device"),
 		ValidArgsFunction: g.names,
 		RunE: func(cmd *cobra.Command, a []string) error {
-			inst, err := daemon.NewInstance(g.file, g.run)
+			server, err := g.server()
 			if err != nil {
 				return err
 			}
-			s, err := daemon.NewClient(inst).Status(cmd.Context(), a[0])
+			s, err := server.Status(cmd.Context(), a[0])
 			if err != nil {
 				return fmt.Errorf("%s: %w", g.file, err)
 			}

@@ -28,11 +28,11 @@ A file system above has its own cache: freeze it before (fsfreeze -f), for a sna
 			if last <= 0 || last > daemon.MaxLease {
 				return usagef("--for %v is not above 0 and up to %v", last, daemon.MaxLease)
 			}
-			inst, err := daemon.NewInstance(g.file, g.run)
+			server, err := g.server()
 			if err != nil {
 				return err
 			}
-			out, err := daemon.NewClient(inst).Suspend(cmd.Context(), a[0], daemon.SuspendRequest{Seconds: last.Seconds()})
+			out, err := server.Suspend(cmd.Context(), a[0], daemon.SuspendRequest{Seconds: last.Seconds()})
 			if err != nil {
 				return fmt.Errorf("%s: %w", g.file, err)
 			}

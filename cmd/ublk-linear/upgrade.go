@@ -26,7 +26,7 @@ program does not come up, the devices wait: "up" takes them over.`,
 		Example: "  ublk-linear upgrade -c volumes.toml\n  ublk-linear upgrade -c volumes.toml --binary /opt/ublk-linear-2/ublk-linear",
 		Args:    args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			inst, err := daemon.NewInstance(g.file, g.run)
+			server, err := g.server()
 			if err != nil {
 				return err
 			}
@@ -38,7 +38,7 @@ program does not come up, the devices wait: "up" takes them over.`,
 			if r.Binary, err = filepath.Abs(r.Binary); err != nil {
 				return err
 			}
-			out, err := daemon.NewClient(inst).Upgrade(cmd.Context(), r)
+			out, err := server.Upgrade(cmd.Context(), r)
 			if err != nil {
 				return fmt.Errorf("%s: %w", g.file, err)
 			}
