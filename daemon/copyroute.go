@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,24 +84,13 @@ func serveCopy(w http.ResponseWriter, r *http.Request, s copier) {
 	}
 }
 
-// decodeCopy reads all of a body: only then does the HTTP server see its client go away.
+// decodeCopy reads a request; where a field of it is not one, those that are are said.
 func decodeCopy(body io.Reader, q *CopyRequest) error {
-	b, err := io.ReadAll(body)
-	if err != nil {
-		return err
+	err := decodeWhole(body, q)
+	if err != nil && strings.Contains(err.Error(), "unknown field") {
+		return fmt.Errorf("%w: %s", err, copyFields)
 	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(q); err != nil {
-		if strings.Contains(err.Error(), "unknown field") {
-			return fmt.Errorf("%w: %s", err, copyFields)
-		}
-		return err
-	}
-	if dec.More() {
-		return errors.New("more than one object")
-	}
-	return nil
+	return err
 }
 
 const copyFields = "a request has source, destination and policy; a side device and segments of pos and len; a policy at_boundary, fallback, on_failure, overlap, fua, flush, share_extents, zeroes, window, in_flight and rate"

@@ -97,11 +97,7 @@ func routes(s served) http.Handler {
 	})
 	m.HandleFunc("POST /v1/down", func(w http.ResponseWriter, r *http.Request) {
 		var q DownRequest
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&q); err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			_ = json.NewEncoder(w).Encode(apiError{Error: err.Error()})
+		if !decodeFirst(w, r, &q) {
 			return
 		}
 		out, err := s.requestDown(q)

@@ -1,12 +1,10 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -47,16 +45,9 @@ func changeRoutes(m *http.ServeMux, s changer) {
 	})
 }
 
-// decodeChange reads one object, all of the body: only then does the HTTP server see its client go away.
+// decodeChange reads a request, and answers when it is none.
 func decodeChange(w http.ResponseWriter, r *http.Request, q any) bool {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	if err == nil {
-		dec := json.NewDecoder(bytes.NewReader(b))
-		dec.DisallowUnknownFields()
-		if err = dec.Decode(q); err == nil && dec.More() {
-			err = errors.New("more than one object")
-		}
-	}
+	err := decodeWhole(http.MaxBytesReader(w, r.Body, maxRequest), q)
 	if err == nil {
 		return true
 	}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,11 +28,7 @@ func upgradeRoutes(m *http.ServeMux, s upgrader) {
 	})
 	m.HandleFunc("POST /v1/upgrade", func(w http.ResponseWriter, r *http.Request) {
 		var q UpgradeRequest
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&q); err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			_ = json.NewEncoder(w).Encode(apiError{Error: err.Error()})
+		if !decodeFirst(w, r, &q) {
 			return
 		}
 		out, begin, err := s.requestUpgrade(r.Context(), q)
