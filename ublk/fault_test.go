@@ -317,25 +317,7 @@ func TestStopEndsWhatHangs(t *testing.T) {
 		k.serve(asks...)
 		d.holds.leave(k.q.gate)
 	}()
-	go func() { // the driver
-		for {
-			select {
-			case <-c.closed:
-				return
-			case j := <-c.jobs:
-				switch j.op {
-				case uapi.UBLK_U_CMD_STOP_DEV:
-					close(idle)
-					<-s.done
-					j.reply <- nil
-				case uapi.UBLK_U_CMD_GET_DEV_INFO:
-					j.reply <- unix.ENODEV
-				default:
-					j.reply <- nil
-				}
-			}
-		}
-	}()
+	go c.stopping(s, idle)
 	for seen, _ := set.Counts(0); seen < 2; seen, _ = set.Counts(0) {
 		<-tick()
 	}

@@ -97,25 +97,7 @@ func TestStopTakesHoldsAway(t *testing.T) {
 		k.serve(asks...)
 		d.holds.leave(k.q.gate)
 	}()
-	go func() { // the driver
-		for {
-			select {
-			case <-c.closed:
-				return
-			case j := <-c.jobs:
-				switch j.op {
-				case uapi.UBLK_U_CMD_STOP_DEV:
-					close(idle) // the kernel of the tests ends the queue when all is answered
-					<-s.done
-					j.reply <- nil
-				case uapi.UBLK_U_CMD_GET_DEV_INFO:
-					j.reply <- unix.ENODEV
-				default:
-					j.reply <- nil
-				}
-			}
-		}
-	}()
+	go c.stopping(s, idle)
 	for k.q.stats.Requests[1].Load() == 0 {
 		<-tick()
 	}
@@ -212,6 +194,27 @@ func TestBrokenRingKeepsTheBellsMemory(t *testing.T) {
 		}
 		if !k.q.gate.armed {
 			t.Errorf("call %d breaks: the bell's read is not armed", broken)
+		}
+	}
+}
+
+// stopping is the driver that a device of one queue is stopped by, until the control is closed.
+func (c *Control) stopping(s *server, idle chan<- struct{}) {
+	for {
+		select {
+		case <-c.closed:
+			return
+		case j := <-c.jobs:
+			switch j.op {
+			case uapi.UBLK_U_CMD_STOP_DEV:
+				close(idle) // the kernel of the tests ends the queue when all is answered
+				<-s.done
+				j.reply <- nil
+			case uapi.UBLK_U_CMD_GET_DEV_INFO:
+				j.reply <- unix.ENODEV
+			default:
+				j.reply <- nil
+			}
 		}
 	}
 }
