@@ -164,9 +164,7 @@ func TestCopyNVMe(t *testing.T) {
 			if tt.offloaded == all {
 				tt.offloaded = int(tt.n)
 			}
-			if off := uint64(tt.offloaded) * 512; out.Offloaded != off || out.Emulated != tt.n*512-off || out.Host != 2*out.Emulated || out.ByMethod["nvme"] != uint64(len(got)) || len(out.Fallbacks) > 0 {
-				t.Errorf("%d sectors should be offloaded by %d commands: %+v", tt.offloaded, len(got), out)
-			}
+			out.offloadedBy(t, tt.n, uint64(tt.offloaded), "nvme", len(got))
 			t.Logf("%d NVMe commands, %d bytes offloaded, %d through the host", len(got), out.Offloaded, out.Host)
 		})
 	}

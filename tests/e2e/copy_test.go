@@ -30,6 +30,15 @@ type copied struct {
 	} `json:"fallbacks"`
 }
 
+// offloadedBy fails unless so many of n sectors were offloaded, by so many commands of a method, and the rest was read and written
+// once, none of it as a fallback.
+func (c *copied) offloadedBy(t testing.TB, n, offloaded uint64, method string, commands int) {
+	t.Helper()
+	if c.Offloaded != offloaded*512 || c.Emulated != (n-offloaded)*512 || c.Host != 2*c.Emulated || c.ByMethod[method] != uint64(commands) || len(c.Fallbacks) > 0 {
+		t.Errorf("%d sectors should be offloaded by %d commands: %+v", offloaded, commands, *c)
+	}
+}
+
 // planned is what `plan --json` says.
 type planned struct {
 	Bytes     uint64 `json:"bytes"`
