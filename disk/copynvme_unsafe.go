@@ -1,11 +1,6 @@
 package disk
 
-import (
-	"fmt"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-)
+import "unsafe"
 
 // Of linux/nvme_ioctl.h and the NVMe specification.
 const (
@@ -27,9 +22,10 @@ func callNVMe(fd int, request uint, s *nvmeSlot) (uint32, error) {
 	return ioctlNVMe(fd, request, uintptr(unsafe.Pointer(s.command())))
 }
 
-// nvmeSlot is the memory of one Copy command: the list of its ranges, and behind it the command itself. It is outside the
-// Go heap, as all memory that the kernel reads and writes.
-type nvmeSlot struct{ mem []byte }
+// nvmeSlot is the memory of one Copy command: the list of its ranges, and behind it the command itself.
+type nvmeSlot struct{ slot }
+
+func (s *nvmeSlot) bytes() int { return nvmeCopyList + int(unsafe.Sizeof(nvmePassthruCmd64{})) }
 
 func (s *nvmeSlot) list() []byte { return s.mem[:nvmeCopyList] }
 
@@ -54,31 +50,13 @@ func (s *nvmeSlot) send(call nvmeCall, fd int, request uint, nsid uint32, lba ui
 	return status, uint32(cmd.Result), err
 }
 
-// slotPool has a fixed number of slots. Each is mapped when it is first used, and stays.
-type slotPool chan *nvmeSlot
-
-// nvmeSlots is of all disks. More commands than it has slots wait.
+// nvmeSlots is of all disks.
 var nvmeSlots = newSlots(32)
 
-func newSlots(n int) slotPool {
-	p := make(slotPool, n)
-	for range n {
-		p <- nil
+func newSlots(n int) slotPool[*nvmeSlot] {
+	p := make(slotPool[*nvmeSlot], n)
+	for i := range n {
+		p <- &nvmeSlot{slot{id: byte(i + 1)}}
 	}
 	return p
 }
-
-func (p slotPool) get() (*nvmeSlot, error) {
-	s := <-p
-	if s != nil {
-		return s, nil
-	}
-	mem, err := unix.Mmap(-1, 0, nvmeCopyList+int(unsafe.Sizeof(nvmePassthruCmd64{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		p <- nil
-		return nil, fmt.Errorf("memory: %w", err)
-	}
-	return &nvmeSlot{mem}, nil
-}
-
-func (p slotPool) put(s *nvmeSlot) { p <- s }

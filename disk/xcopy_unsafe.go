@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"fmt"
 	"structs"
 	"unsafe"
 
@@ -78,11 +77,10 @@ func callSCSI(fd int, s *scsiSlot) error {
 	return nil
 }
 
-// scsiSlot is the memory of one SCSI command, outside the Go heap, as all memory that the kernel reads and writes.
-type scsiSlot struct {
-	mem []byte
-	id  byte // 1 and up; no two slots have the same
-}
+// scsiSlot is the memory of one SCSI command.
+type scsiSlot struct{ slot }
+
+func (s *scsiSlot) bytes() int { return scsiSlotBytes }
 
 func (s *scsiSlot) header() *sgIOHdr { return (*sgIOHdr)(unsafe.Pointer(&s.mem[scsiHeaderAt])) }
 
@@ -120,32 +118,13 @@ func (s *scsiSlot) received() int {
 	return max(0, int(h.DataLen)-int(max(0, h.Residual)))
 }
 
-// scsiPool has a fixed number of slots. Each is mapped when it is first used, and stays.
-type scsiPool chan *scsiSlot
-
-// scsiSlots is of all disks. More commands than it has slots wait.
+// scsiSlots is of all disks.
 var scsiSlots = newSCSISlots(32)
 
-func newSCSISlots(n int) scsiPool {
-	p := make(scsiPool, n)
+func newSCSISlots(n int) slotPool[*scsiSlot] {
+	p := make(slotPool[*scsiSlot], n)
 	for i := range n {
-		p <- &scsiSlot{id: byte(i + 1)}
+		p <- &scsiSlot{slot{id: byte(i + 1)}}
 	}
 	return p
 }
-
-func (p scsiPool) get() (*scsiSlot, error) {
-	s := <-p
-	if s.mem != nil {
-		return s, nil
-	}
-	mem, err := unix.Mmap(-1, 0, scsiSlotBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		p <- s
-		return nil, fmt.Errorf("memory: %w", err)
-	}
-	s.mem = mem
-	return s, nil
-}
-
-func (p scsiPool) put(s *scsiSlot) { p <- s }
