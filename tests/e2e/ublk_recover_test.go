@@ -243,6 +243,14 @@ type blocks struct {
 
 const blockSize = 4096
 
+// serve has a new child do the order, and writes to the device.
+func (o *order) serve(t testing.TB, fail bool) (*child, *blocks) {
+	t.Helper()
+	s := newChild(t)
+	o.ID = s.begin(*o)
+	return s, startBlocks(t, blockNode(o.ID), o.Sectors, fail)
+}
+
 // startBlocks begins on the first sectors of a device.
 func startBlocks(t testing.TB, node string, sectors uint64, fail bool) *blocks {
 	t.Helper()
@@ -419,9 +427,7 @@ func TestUblkDetach(t *testing.T) {
 	c := control(t)
 	o := twoDisks(t)
 	o.Do = "add"
-	s := newChild(t)
-	o.ID = s.begin(o)
-	b := startBlocks(t, blockNode(o.ID), o.Sectors, false)
+	s, b := o.serve(t, false)
 	defer b.end()
 	o.Do = "recover"
 	for i := range scaled(4, 25) {
@@ -555,9 +561,7 @@ func TestUblkSwap(t *testing.T) {
 	c := control(t)
 	o := twoDisks(t)
 	o.Do = "add"
-	s := newChild(t)
-	o.ID = s.begin(o)
-	b := startBlocks(t, blockNode(o.ID), o.Sectors, false)
+	s, b := o.serve(t, false)
 	defer b.end()
 	o.Do = "swap"
 	pieces := []int{1, 64, 1024, 2, 4096}
@@ -580,9 +584,7 @@ func TestUblkDiesInRecovery(t *testing.T) {
 	c := control(t)
 	o := twoDisks(t)
 	o.Do, o.Queues = "add", 1
-	s := newChild(t)
-	o.ID = s.begin(o)
-	b := startBlocks(t, blockNode(o.ID), o.Sectors, true)
+	s, b := o.serve(t, true)
 	b.moves(100)
 	s.kill()
 	o.Do = "recover"
@@ -630,9 +632,7 @@ func TestUblkDeleteOrphan(t *testing.T) {
 	for _, p := range []ublk.Recovery{ublk.RecoveryReissue, ublk.RecoveryQueue} {
 		o := twoDisks(t)
 		o.Do, o.Policy = "add", p
-		s := newChild(t)
-		o.ID = s.begin(o)
-		b := startBlocks(t, blockNode(o.ID), o.Sectors, true)
+		s, b := o.serve(t, true)
 		b.moves(100)
 		if _, err := c.Recover(t.Context(), o.ID, &ublk.Spec{ID: o.ID, Sectors: o.Sectors, Limits: limits.Limits{LogicalBlock: 512}, Recovery: p}); !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), strconv.Itoa(s.cmd.Process.Pid)) {
 			t.Errorf("recover of a device that is served: %v", err)
