@@ -55,6 +55,7 @@ func needGuest(t testing.TB) {
 		t.Skip("needs the guest that tests/cmd/vmrun boots (make test)")
 	}
 	_, _ = quiesces() // before there is a server
+	notStuck(t)
 }
 
 // writeConfig puts a configuration into a folder of its own; relative file disks lie beside it.

@@ -84,7 +84,8 @@ func runOn(ctx context.Context, o *options, k *vm.Kernel, stdout, stderr io.Writ
 	fmt.Fprintf(stdout, "== kernel %s\n", k.Release)
 	m, j := o.machine, o.job
 	m.Kernel, m.Log = k, stderr
-	j.Output = stdout
+	d := &digest{w: stdout}
+	j.Output = d
 	if j.Folder != "" && len(o.series) > 1 {
 		j.Folder = filepath.Join(j.Folder, k.Series)
 	}
@@ -101,6 +102,9 @@ func runOn(ctx context.Context, o *options, k *vm.Kernel, stdout, stderr io.Writ
 		how, code = "FAIL", 1
 	case err != nil || code != 0:
 		how = "FAIL"
+	}
+	if how != "ok" {
+		d.say(stdout)
 	}
 	fmt.Fprintf(stdout, "-- %s: exit %d, boot %.1f s, all %.1f s (%s)\n", how, res.ExitCode, res.Boot, res.Took.Seconds(), vm.Accel())
 	return code
