@@ -97,17 +97,31 @@ func crashConfig(a, b string) string {
 	return pathDisks(a, b) + tableDevice("life", "0 32768 linear a 8\n32768 49152 striped 2 24 a 32776 b 0") + tableDevice("copy", "0 65536 linear b 65536")
 }
 
-// startCopy copies slowly, until the server dies; then what is returned ends the program, which may be waiting for the device, and that
-// for a server.
-func startCopy(t testing.TB, file string) func() {
+// copying is a copy program at work; nil is none.
+type copying struct{ cmd *exec.Cmd }
+
+// startCopy copies slowly, until the server dies or the copy is ended.
+func startCopy(t testing.TB, file string) *copying {
 	cmd := exec.Command("ublk-linear", "copy", "-c", file, "life:0s+65536s", "copy:0s", "--rate", "4MiB")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	return &copying{cmd}
+}
+
+// kill does not wait: the program may be in the middle of an fsync of a device whose server is dead, which nothing ends but
+// the next server.
+func (c *copying) kill() {
+	if c != nil {
+		_ = c.cmd.Process.Kill()
+	}
+}
+
+// wait is for when there is a server. As long as the program lives, it may hold a device.
+func (c *copying) wait() {
+	if c != nil {
+		_ = c.cmd.Wait()
 	}
 }
 
@@ -131,14 +145,14 @@ func TestCrash(t *testing.T) {
 			var slowest time.Duration
 			for i := range scaled(6, 12) {
 				plain.moves(50)
-				copied := func() {}
+				var c *copying
 				if i%2 == 1 {
-					copied = startCopy(t, file)
+					c = startCopy(t, file)
 				}
 				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 				failed := plain.failed.Load()
 				s.crash()
-				copied()
+				c.kill()
 				if policy == "fail" {
 					within(t, "I/O fails while there is no server", func() bool { return plain.failed.Load() > failed+20 })
 				}
@@ -147,6 +161,7 @@ func TestCrash(t *testing.T) {
 					t.Fatalf("round %d: %v", i, err)
 				}
 				slowest = max(slowest, time.Since(start))
+				c.wait()
 				if s.dev["life"] != node {
 					t.Fatalf("%s became %s", node, s.dev["life"])
 				}
@@ -184,16 +199,17 @@ func TestCrashFio(t *testing.T) {
 	n := 0
 	for ; !done.Load(); n++ {
 		time.Sleep(time.Duration(200+rand.IntN(800)) * time.Millisecond)
-		copied := func() {}
+		var c *copying
 		if n%2 == 1 {
-			copied = startCopy(t, file)
+			c = startCopy(t, file)
 		}
 		s.crash()
-		copied()
+		c.kill()
 		if s, err = tryUp(t, file); err != nil {
 			t.Error(err)
 			break
 		}
+		c.wait()
 	}
 	if t.Failed() {
 		_ = exec.Command("ublk-linear", "remove", "--all", "--force").Run()

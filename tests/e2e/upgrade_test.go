@@ -124,12 +124,13 @@ func TestUpgradeRefused(t *testing.T) {
 	if err := os.WriteFile(file, []byte(toml), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	copied := startCopy(t, file)
+	c := startCopy(t, file)
 	within(t, "a copy", func() bool { return strings.Contains(sh(t, "ublk-linear", "status", "life", "-c", file), "copies") })
 	exits(t, 4, "upgrade", "-c", file)
 	plain.moves(50)
 	exits(t, 0, "upgrade", "--wait", "-c", file)
-	copied()
+	c.kill()
+	c.wait()
 	plain.moves(50)
 	plain.end()
 	s.down()
