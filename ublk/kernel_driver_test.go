@@ -173,7 +173,7 @@ func (k *kernel) reaped(i uint32, res int32) {
 	case res == 0:
 		errno = unix.EIO
 	case uint64(res) < c.n:
-		c.retry = true
+		c.retry, c.agains = true, 0
 	}
 	if errno != 0 && c.ask.errno == 0 {
 		c.ask.errno = errno

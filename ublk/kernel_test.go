@@ -71,7 +71,7 @@ type command struct {
 	opFlag uint32
 	mode   uint32 // of fallocate
 	try    int    // 1 for the first time
-	agains int    // how often it got EAGAIN or EINTR
+	agains int    // how often it got EAGAIN or EINTR since it last got on
 	flying bool
 	done   uint64 // bytes that were transferred
 	retry  bool   // the last answer asks for one more

@@ -19,8 +19,8 @@ type Backing struct {
 	Stats       *DiskStats   // counts what the disk is asked for; nil: nothing does
 }
 
-// maxRetries bounds how often one command is sent again after EAGAIN. The second time on it is sent to a kernel worker
-// that may block, so that more than one retry is already unusual.
+// maxRetries bounds how often one command is sent again after EAGAIN while it makes no progress. The second time on it is sent
+// to a kernel worker that may block, so that more than one retry is already unusual.
 const maxRetries = 64
 
 // kind is what a command asks of a disk; its values are those of target.Op.
@@ -137,6 +137,7 @@ func (o *op) complete(res int32, iovs []uapi.Iovec) (verdict, unix.Errno) {
 	}
 	o.left -= n
 	o.at += n
+	o.retries = 0
 	for n > 0 {
 		v := &iovs[o.iov]
 		if n < v.Len {

@@ -206,6 +206,9 @@ func TestComplete(t *testing.T) {
 		if v != c.verdict || errno != c.errno {
 			t.Errorf("%d of kind %d: %d %v, want %d %v", c.res, c.kind, v, errno, c.verdict, c.errno)
 		}
+		if c.res > 0 && v == again && o.retries != 0 {
+			t.Errorf("%d of kind %d: got on, and has %d retries behind it", c.res, c.kind, o.retries)
+		}
 		if n := uint64(max(c.res, 0)); v == again && (o.niov != c.niov || iovs[o.iov] != c.first || o.at != 4096+n || o.left != 3072-n) {
 			t.Errorf("%d of kind %d: left %+v %+v", c.res, c.kind, o, iovs)
 		}
