@@ -214,7 +214,7 @@ func TestProcessMemory(t *testing.T) {
 			t.Errorf("%d kB of the program, %d kB in memory", text, rss)
 		}
 		for i := range n {
-			sh(t, "fio", "--name=x", "--filename="+s.dev[fmt.Sprintf("m%d", i)], "--ioengine=io_uring", "--direct=1", "--rw=write", "--bs=512k", "--iodepth=128", "--size=8m", "--loops=4", "--numjobs=2", "--thread=1", "--minimal")
+			sh(t, "fio", "--name=x", "--filename="+s.dev[fmt.Sprintf("m%d", i)], "--ioengine=io_uring", "--direct=1", "--rw=write", "--bs=512k", "--iodepth=128", "--size=8m", "--loops=1", "--numjobs=2", "--thread=1", "--minimal")
 		}
 		say("after writes")
 		s.down()
