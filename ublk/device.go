@@ -26,6 +26,7 @@ type Device struct {
 	charFD int
 	queues []*server
 	holds  *holds
+	loss   losses
 	ended  chan struct{}
 	errMu  sync.Mutex
 	err    error // guarded by errMu; the first queue failure
@@ -36,6 +37,7 @@ type Device struct {
 	change    sync.Mutex
 	mapper    Mapper // guarded by change, as are the rest; nil before Start
 	disks     []Backing
+	unsure    bool          // the driver has not answered how many sectors there are: those of Spec, or fewer
 	letting   bool          // Detach has begun what cannot be taken back
 	detached  bool          // the device is a successor's
 	patience  time.Duration // with the queues
@@ -80,6 +82,7 @@ func (c *Control) Add(ctx context.Context, s *Spec) (*Device, error) {
 // device is a Device of a Spec that is in order.
 func (c *Control) device(s *Spec) (*Device, error) {
 	d := &Device{c: c, spec: *s, charFD: -1, holds: newHolds(), ended: make(chan struct{}), patience: slowDeadline}
+	d.loss.suspect = s.DiskSuspect
 	d.spec.setDefaults()
 	if err := d.spec.Validate(); err != nil {
 		return nil, &OpError{"spec", s.ID, err}
@@ -200,7 +203,7 @@ func (d *Device) unwantStop(was bool) {
 
 // Stop takes the device down. First all holds are taken away, and none can be had any more: STOP_DEV would wait for the
 // requests that they keep out, so a hold that nobody releases must not be in its way. Whoever relies on one releases it
-// before. What a fault keeps hanging fails with EIO. Then, in the order that the driver needs: STOP_DEV while the queues still serve, so that I/O under way can
+// before. What a fault keeps hanging, and what waits for a disk that is gone, fails with EIO. Then, in the order that the driver needs: STOP_DEV while the queues still serve, so that I/O under way can
 // finish; the queues end and give their memory and rings back; the character device is closed; and only then DEL_DEV,
 // which waits for all of that. It goes as far as it can and joins what failed; a second call goes on where the first
 // stopped. A device that was started halfway, or never, is taken down the same way; one that is detached is a successor's,
@@ -220,8 +223,9 @@ func (d *Device) Stop(ctx context.Context) error {
 	return d.end(ctx)
 }
 
-// release ends what faults keep hanging.
+// release ends what faults keep hanging, and what waits for disks that are gone.
 func (d *Device) release() {
+	d.loss.over.Store(true)
 	for _, s := range d.queues {
 		s.faults.Load().release()
 	}

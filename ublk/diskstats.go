@@ -18,6 +18,10 @@ const LatencyBuckets = 40
 type DiskStats struct {
 	Ops [5]OpStats // by target.Op
 
+	fua     atomic.Int64 // commands of Ops that were durable when they were answered
+	flushed atomic.Int64 // of the others, how many had been answered when the last flush that succeeded was sent
+	torn    atomic.Bool  // a write had come to the disk in part when its disk was gone
+
 	mu   sync.Mutex
 	last DiskError
 }
@@ -53,6 +57,9 @@ func (q *queue) account(i uint32, errno unix.Errno) {
 	o, f := &q.ops[i], &q.flights[i]
 	if s := q.disks[o.disk].Stats; s != nil {
 		c := &s.Ops[o.kind]
+		if o.kind == kindSync || o.dsync {
+			s.durable(o, errno)
+		}
 		c.Commands.Add(1)
 		if errno == 0 {
 			c.Bytes.Add(o.bytes)
@@ -64,6 +71,36 @@ func (q *queue) account(i uint32, errno unix.Errno) {
 		q.blame(o, errno)
 	}
 }
+
+// durable notes a flush or a FUA write that was answered.
+// hot path
+func (s *DiskStats) durable(o *op, errno unix.Errno) {
+	switch {
+	case o.kind != kindSync:
+		s.fua.Add(1) // before it is counted as a command: written must not be more than it is
+	case errno == 0:
+		for was := s.flushed.Load(); was < o.mark && !s.flushed.CompareAndSwap(was, o.mark); was = s.flushed.Load() {
+		}
+	}
+}
+
+// written counts the writes, discards and zeroes that were answered and are durable only by a flush. It may be a few short
+// while commands are being answered.
+func (s *DiskStats) written() int64 {
+	n := uint64(0)
+	for _, op := range [...]target.Op{target.Write, target.Discard, target.WriteZeroes} {
+		n += s.Ops[op].Commands.Load()
+	}
+	return int64(n) - s.fua.Load()
+}
+
+// Unflushed says whether the disk was written to, by the queues that count here, since the last flush that succeeded was sent.
+// FUA writes do not count, and those that failed do. It is exact while none is in flight.
+func (s *DiskStats) Unflushed() bool { return s.torn.Load() || s.written() > s.flushed.Load() }
+
+// Returned says that what the disk has of writes that were never answered is accounted for: it is back, and they are done again.
+// None is in flight. What was answered stays unflushed until a flush succeeds.
+func (s *DiskStats) Returned() { s.torn.Store(false) }
 
 // bucket of the histogram that a time in ns belongs to.
 // hot path

@@ -27,6 +27,7 @@ var (
 	// ended (before Linux 6.16). The device can only be deleted.
 	ErrUnrecoverable = errors.New("a recovery was begun and broken off, and this kernel cannot take it up again (6.16 can): delete the device")
 
+	errReplacing  = errors.New("a disk that is back is being taken over")
 	errNotStarted = errors.New("the device is not started")
 )
 

@@ -32,12 +32,13 @@ type gate struct {
 	settled atomic.Uint64 // up to this version, no request under way in the queue conflicts with a hold
 	gone    atomic.Bool   // the queue has ended
 
-	next    atomic.Pointer[world] // what it is to adopt
-	now     atomic.Pointer[world] // what it has adopted last
-	sectors atomic.Uint64         // what its bound is to be; 0: as it is
-	bound   atomic.Uint64         // what it last took for its bound
-	leave   atomic.Bool           // it is to end, and leave its tags to the driver
-	heard   chan struct{}         // holds one token: something of this was done
+	next    atomic.Pointer[world]  // what it is to adopt
+	now     atomic.Pointer[world]  // what it has adopted last
+	sectors atomic.Uint64          // what its bound is to be; 0: as it is
+	bound   atomic.Uint64          // what it last took for its bound
+	leave   atomic.Bool            // it is to end, and leave its tags to the driver
+	heeded  atomic.Pointer[saying] // what was last said of disks that it has done all of (loss.go)
+	heard   chan struct{}          // holds one token: something of this was done
 }
 
 func newGate() *gate { return &gate{heard: make(chan struct{}, 1)} }

@@ -39,9 +39,10 @@ type fakeDriver struct {
 	ringAt func(n int) error  // of the n-th ring
 	refuse func(queue, tag int) unix.Errno
 	onCmd  func(op uint32)
-	ready1 func(queue int) bool // whether a queue has a task, for who asks by a command that no driver has
-	early  bool                 // tag 0 of each queue has a request as soon as it is fetched
-	stuck  bool                 // disk commands stay in flight
+	ready1 func(queue int) bool            // whether a queue has a task, for who asks by a command that no driver has
+	early  bool                            // tag 0 of each queue has a request as soon as it is fetched
+	stuck  bool                            // disk commands stay in flight
+	does   func(e uapi.SQE, n int32) int32 // what becomes of a disk command
 }
 
 // newDriver makes a driver and a Control to it. Device nodes are files.

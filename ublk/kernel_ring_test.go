@@ -143,6 +143,9 @@ func (r *fakeRing) finish() {
 		if isRW(e.Opcode) {
 			n = int32(e.Len) // tests send one run
 		}
+		if r.d.does != nil {
+			n = r.d.does(e, n)
+		}
 		r.cq = append(r.cq, uapi.CQE{UserData: e.UserData, Res: n})
 	}
 	r.waiting = nil

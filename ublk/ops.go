@@ -47,6 +47,7 @@ type op struct {
 	dsync   bool
 	noUnmap bool
 	retries uint8
+	mark    int64      // of a flush: what was written before it (DiskStats)
 	end     unix.Errno // the result when all is done: a torn write's (fault.go)
 }
 

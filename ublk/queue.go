@@ -58,10 +58,11 @@ type tag struct {
 	mapped uint64 // sectors of the request that became commands
 	left   uint32 // commands in flight
 	errno  unix.Errno
-	synced bool // the flush behind a FUA discard was sent
-	busy   bool // in flight: taken, neither parked nor committed
-	bare   bool // its pages are not registered yet
-	manual bool // they were registered by us, not by the driver
+	synced bool   // the flush behind a FUA discard was sent
+	busy   bool   // in flight: taken, neither parked nor committed
+	bare   bool   // its pages are not registered yet
+	manual bool   // they were registered by us, not by the driver
+	era    uint32 // of the queue when it began (aside.go)
 }
 
 // queue is one hardware queue of a device.
@@ -101,6 +102,7 @@ type queue struct {
 	watched    atomic.Pointer[[]flight] // the pool's, for who looks from outside
 	diskFailed func(disk target.Disk, op target.Op, sector uint64, errno unix.Errno)
 	faults     *injector // nil: none (fault.go)
+	sideline             // commands whose disk may be gone (aside.go)
 }
 
 // queueMemory is the mapped memory of a queue.
@@ -171,6 +173,12 @@ func (q *queue) run() error {
 		if q.late {
 			q.catchUp()
 		}
+		if q.tardy {
+			q.heed()
+		}
+		if len(q.doomed) > 0 {
+			q.condemn()
+		}
 		if q.owed != nil {
 			q.acknowledge()
 		}
@@ -213,7 +221,7 @@ func (q *queue) accept(t uint16, res int32) {
 // begin puts a tag in flight.
 // hot path
 func (q *queue) begin(t uint16) {
-	q.tags[t].busy = true
+	q.tags[t].busy, q.tags[t].era = true, q.era
 	q.busy++
 	q.advance(t)
 }
@@ -272,6 +280,9 @@ func (q *queue) start(t uint16) {
 // send queues one command.
 // hot path
 func (q *queue) send(i uint32) {
+	if q.fates != nil && q.divert(i) {
+		return
+	}
 	o := &q.ops[i]
 	if f := &q.flights[i]; f.sent.Load() == 0 { // else it is sent again, and its time runs on
 		o.bytes = o.left
@@ -320,7 +331,17 @@ func (q *queue) reap(i uint32, res int32) {
 		q.send(i)
 		return
 	}
+	if errno != 0 && q.suspects(i, errno) {
+		return
+	}
 	q.account(i, errno)
+	q.end(i, errno)
+}
+
+// end takes a command out of its tag's.
+// hot path
+func (q *queue) end(i uint32, errno unix.Errno) {
+	o := &q.ops[i]
 	tg := &q.tags[o.tag]
 	if errno != 0 && tg.errno == 0 {
 		tg.errno = errno
@@ -343,6 +364,7 @@ func (q *queue) settle(t uint16) {
 	case tg.q.fua && tg.q.op.Ranged() && !tg.synced:
 		tg.synced = true // no disk command is both: what was zeroed is flushed
 		q.advance(t)
+	case q.loss != nil && (tg.era != q.era || tg.q.op == target.Flush) && q.overtaken(t):
 	default:
 		q.commit(t)
 	}

@@ -14,7 +14,8 @@ import (
 // get no say: whoever shrinks it has made sure that nobody needs the end.
 //
 // A request beyond a new, smaller end that a Hold keeps out fails with EIO when it is released. With an error the size is
-// the old one; after ErrTimeout it may still become the new one, and the queues serve both.
+// the old one. After ErrTimeout it may be either, and may still change: the device counts as the larger, which the queues
+// serve and which no smaller table can be swapped under, until a Resize to any size, also the old one, is answered.
 //
 // Errors: an OpError with a FeatureError where the driver cannot (before Linux 6.16), with what is wrong with sectors, or
 // with the driver's errno.
@@ -33,7 +34,7 @@ func (d *Device) Resize(ctx context.Context, sectors uint64) error {
 		return fail(fmt.Errorf("%d sectors is not a positive multiple of the logical block size %d", sectors, lbs*512))
 	case sectors > d.mapper.Sectors():
 		return fail(fmt.Errorf("the table has %d sectors, fewer than %d", d.mapper.Sectors(), sectors))
-	case sectors == now:
+	case sectors == now && !d.unsure:
 		return nil
 	}
 	if sectors > now {
@@ -42,11 +43,16 @@ func (d *Device) Resize(ctx context.Context, sectors uint64) error {
 		}
 	}
 	if err := d.command(ctx, uapi.UBLK_U_CMD_UPDATE_SIZE, sectors, slowDeadline); err != nil {
-		if sectors > now && !errors.Is(err, ErrTimeout) {
+		switch {
+		case errors.Is(err, ErrTimeout):
+			d.unsure = true
+			d.setSectors(max(now, sectors))
+		case sectors > now:
 			err = errors.Join(err, d.bound(now))
 		}
 		return fail(err)
 	}
+	d.unsure = false
 	d.setSectors(sectors)
 	if sectors < now {
 		if err := d.bound(sectors); err != nil {

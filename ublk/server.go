@@ -157,6 +157,7 @@ func (s *server) run() {
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
 		queueMemory{descs: descsOf(s.descs, depth), fixed: fixed, bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/uapi.SizeofIovec)}, s.dev.holds, s.gate)
 	s.q.failed, s.q.diskFailed, s.q.faults = s.dev.fail, s.dev.spec.DiskFailed, s.faults.Load()
+	s.q.loss = &s.dev.loss
 	s.ready <- nil
 	select {
 	case <-s.begin:

@@ -36,6 +36,9 @@ type Spec struct {
 	// DiskFailed is called from a queue's thread for every command that failed, sector counting from the disk's start. It must
 	// not block. nil: nothing.
 	DiskFailed func(disk target.Disk, op target.Op, sector uint64, errno unix.Errno)
+	// DiskSuspect is called from a queue's thread for every command that was put aside because its disk may be gone (Device.Park).
+	// It must not block. nil: nothing.
+	DiskSuspect func(disk target.Disk)
 }
 
 func (s *Spec) setDefaults() {

@@ -28,6 +28,9 @@ func (d *Device) Swap(ctx context.Context, m Mapper, disks []Backing) error {
 	if d.mapper == nil {
 		return fail(errNotStarted)
 	}
+	if d.loss.replacing() {
+		return fail(errReplacing)
+	}
 	fresh := map[*gate]*world{}
 	var grown [][]byte // memory that nothing uses if we fail
 	giveUp := func(err error) error {

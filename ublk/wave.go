@@ -34,6 +34,9 @@ func (q *queue) group(t uint16, segs []target.Segment, mop target.Op, done uint6
 			o.kind, o.dsync = kindWrite, tg.q.fua
 		case target.Flush:
 			o.kind = kindSync
+			if s := q.disks[s.Disk].Stats; s != nil {
+				o.mark = s.written()
+			}
 		case target.Discard:
 			o.kind = kindDiscard
 		case target.WriteZeroes:

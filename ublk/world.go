@@ -54,6 +54,7 @@ func (q *queue) obey() {
 		g.tell()
 	}
 	q.leaving = q.leaving || g.leave.Load()
+	q.heed()
 	q.adopt()
 }
 
@@ -67,6 +68,7 @@ func (q *queue) adopt() {
 	q.late = false
 	w := q.gate.next.Swap(nil)
 	q.mapper, q.disks, q.faults = w.mapper, w.disks, w.faults
+	q.fates = nil // a disk that is still gone will fail a command
 	if w.pool != nil {
 		q.pool = *w.pool
 		q.watched.Store(&w.pool.flights)
