@@ -94,6 +94,7 @@ func (c *checker) device(d *Device) {
 		c.ids[d.ID] = d
 	}
 	c.crash(d)
+	c.diskLoss(d)
 	whole := true
 	refused := map[string]bool{}
 	for i := range d.Segments {

@@ -33,7 +33,7 @@ func (f *File) readDevices(r *report, v value, s *scanner) {
 }
 
 func readDevice(t *table, d *Device, s *scanner) {
-	t.known([]string{"id", "read_only", "allow_overlap", "queues", "depth", "max_io", "on_crash", "data_path", "segment", "table"}, map[string]string{
+	t.known([]string{"id", "read_only", "allow_overlap", "queues", "depth", "max_io", "on_crash", "on_disk_loss", "data_path", "segment", "table"}, map[string]string{
 		"segments": "a segment is a table [[device.NAME.segment]]",
 		"minor":    "did you mean \"id\"?",
 	})
@@ -50,6 +50,7 @@ func readDevice(t *table, d *Device, s *scanner) {
 		d.MaxIO = Size(*n)
 	}
 	d.OnCrash = readOnCrash(t)
+	d.OnDiskLoss = readOnDiskLoss(t)
 	d.DataPath = readDataPath(t)
 	d.ReadOnly, _ = t.boolean("read_only")
 	d.AllowOverlap, _ = t.boolean("allow_overlap")

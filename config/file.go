@@ -166,6 +166,7 @@ type Device struct {
 	MaxIO        Size // 4KiB to 1MiB, multiple of 4KiB; 0: default
 	DataPath     DataPath
 	OnCrash      OnCrash // as it is written, "": not at all; File.Crash is what counts
+	OnDiskLoss   OnDiskLoss
 
 	Segments  []Segment
 	FromTable bool // written as a dm table
