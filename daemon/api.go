@@ -1,5 +1,7 @@
 package daemon
 
+import "time"
+
 // Schema is the version of every JSON object here.
 const Schema = 1
 
@@ -69,6 +71,12 @@ type DiskStatus struct {
 	Bytes  uint64 `json:"bytes"`
 	Serial string `json:"serial,omitempty"`
 	WWID   string `json:"wwid,omitempty"`
+
+	// With on_disk_loss = "park:…", whether the disk is there, since when not, and how many commands of the device wait for it.
+	State    string      `json:"state,omitempty"` // present, parked or lost; "": nobody watches it
+	Since    *time.Time  `json:"since,omitempty"`
+	Parked   int         `json:"parked,omitempty"`
+	Returned *DiskReturn `json:"returned,omitempty"` // the last time it was gone; nil: never
 
 	// Of all devices of this server that lie on the disk, since it was opened; copies' own commands are not among it.
 	IO        map[string]DiskIO `json:"io"`                   // by operation

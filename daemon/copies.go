@@ -149,6 +149,13 @@ func (c *copies) list(device string) []CopyInfo {
 	return out
 }
 
+// any says whether there ever was a copy.
+func (c *copies) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last > 0
+}
+
 // do runs the copy until its end and says what it did.
 func (c *copies) do(ctx context.Context, j *copyJob) *CopyResult {
 	defer c.remove(j)
@@ -159,6 +166,8 @@ func (c *copies) do(ctx context.Context, j *copyJob) *CopyResult {
 		out.Error = "the server is stopping"
 	case errors.Is(cause, errReloadCancels):
 		out.Error = errReloadCancels.Error()
+	case errors.Is(cause, errDiskGone):
+		out.Error = errDiskGone.Error()
 	}
 	return out
 }

@@ -14,7 +14,7 @@ import (
 
 // CopyOptions of Client.Copy and CopyOffline.
 type CopyOptions struct {
-	Force    bool               // also onto a device that somebody uses; of Client.Copy
+	Force    bool               // also onto a device that somebody uses, or, of CopyOffline, on disks of one that waits for its server
 	Progress func(CopyProgress) // called by one goroutine at a time; nil: not at all
 	Logger   *slog.Logger       // nil: silent
 	RunDir   string             // "": RunDir; of CopyOffline

@@ -11,9 +11,10 @@ import (
 )
 
 // CopyOffline does a copy of a checked file that is not served, on its disks, without ublk. It has the instance for as long
-// as it takes, so that no server can begin meanwhile. The disks of both devices are opened, held and checked as Up does;
-// what a dead server left is not in the way, since its devices do no more I/O and a disk is not had before the last has
-// ended. Errors are as Server.Copy's, a ServedError, and Up's of the disks.
+// as it takes, so that no server can begin meanwhile. The disks of both devices are opened, held and checked as Up does,
+// after the last I/O of a dead server has ended. What waits in its devices has not been written yet: disks of a device that
+// waits for a server are refused without o.Force. Errors are as Server.Copy's, a ServedError, EBUSY with the devices that
+// wait, and Up's of the disks.
 func CopyOffline(ctx context.Context, f *config.File, r *CopyRequest, o *CopyOptions) (*CopyResult, error) {
 	if err := FaultsAllowed(f, o.AllowFaults); err != nil {
 		return nil, err
@@ -38,6 +39,11 @@ func CopyOffline(ctx context.Context, f *config.File, r *CopyRequest, o *CopyOpt
 		return nil, err
 	}
 	defer lock.Close()
+	if !o.Force {
+		if err := noOrphans(ctx, f, inst); err != nil {
+			return nil, err
+		}
+	}
 	ds, err := openDisks(ctx, f, &disk.Options{Logger: o.logger(), Wait: diskWait, Served: servedBy(o.RunDir)})
 	if err != nil {
 		return nil, err

@@ -20,6 +20,10 @@ const (
 	DiskFails       = "disk-error"     // a disk failed commands
 	DiskStalls      = "stalled"        // a disk has had a command for long
 	DiskAnswers     = "answers"        // and has none any more
+	DiskGone        = "disk-gone"      // its devices' requests wait for it
+	DiskReturned    = "disk-back"      // and go on
+	DiskUnfit       = "disk-unfit"     // it is back, and cannot be used
+	ParkTimedOut    = "park-timeout"   // a device waits for it no longer
 	Reloaded        = "reloaded"       //
 	ReloadFailed    = "reload-failed"  // nothing has changed, or what has is said
 	Upgraded        = "upgraded"       // the first of the new program

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,7 @@ func (l links) add(name, node string) error {
 	if err := os.MkdirAll(string(l), 0o755); err != nil {
 		return fmt.Errorf("link folder: %w", err)
 	}
+	l.unfinished(node)
 	tmp := l.path(fmt.Sprintf(".%s.%d", name, os.Getpid()))
 	if err := os.Symlink("../"+filepath.Base(node), tmp); err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -40,10 +42,26 @@ func (l links) add(name, node string) error {
 
 // remove takes the name away, if it still is that device's.
 func (l links) remove(name, node string) {
+	l.unfinished(node)
 	path := l.path(name)
 	if to, err := os.Readlink(path); err == nil && to == "../"+filepath.Base(node) {
 		_ = os.Remove(path)
 		_ = os.Remove(string(l)) // when it was the last
+	}
+}
+
+// unfinished removes what a server that was killed was about to rename to the name of a device. The caller has the device, so
+// that nobody else is about to.
+func (l links) unfinished(node string) {
+	names, _ := os.ReadDir(string(l))
+	for _, n := range names {
+		path := l.path(n.Name())
+		if !strings.HasPrefix(n.Name(), ".") { // which no device's name begins with
+			continue
+		}
+		if to, err := os.Readlink(path); err == nil && to == "../"+filepath.Base(node) {
+			_ = os.Remove(path)
+		}
 	}
 }
 

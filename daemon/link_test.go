@@ -65,6 +65,30 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// TestLinkUnfinished: what a killed server was about to rename goes when its device gets its name, or loses it; another
+// device's stays.
+func TestLinkUnfinished(t *testing.T) {
+	l := dev(t)
+	if err := os.Mkdir(string(l), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{".data.1": "../ublkb7", ".data.2": "../ublkb8", ".more.1": "../ublkb8"} {
+		if err := os.Symlink(to, l.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.add("data", "/dev/ublkb7"); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.names(t); got != ".data.2 .more.1 data" {
+		t.Errorf("links %s", got)
+	}
+	l.remove("more", "/dev/ublkb8") // killed before it had its name
+	if got := l.names(t); got != "data" {
+		t.Errorf("links %s", got)
+	}
+}
+
 func TestLinkFails(t *testing.T) {
 	l := dev(t)
 	if err := os.MkdirAll(l.path("data/child"), 0o755); err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"os"
 
 	"github.com/ublk-go/ublk-linear/config"
 	"github.com/ublk-go/ublk-linear/disk"
@@ -11,7 +12,7 @@ import (
 // stable, and the geometry with their real sizes. It needs no root.
 func Look(f *config.File) config.Problems {
 	used, written := users(f)
-	facts := map[string]config.Facts{}
+	facts, infos := map[string]config.Facts{}, map[string]disk.Info{}
 	var out config.Problems
 	for _, d := range f.Disks {
 		if !used[d.Name] || d.Kind == config.KindDeclared || d.Kind == config.KindMemory {
@@ -26,7 +27,9 @@ func Look(f *config.File) config.Problems {
 			out = append(out, p)
 			continue
 		}
+		infos[d.Name] = i
 		facts[d.Name] = config.Facts{Bytes: i.Sectors * 512, LogicalBlock: i.LogicalBlock, ReadOnly: i.ReadOnly}
 	}
+	out = append(out, unknowable(f, os.DirFS("/sys"), infos)...)
 	return append(out, f.Check(facts)...)
 }

@@ -45,6 +45,9 @@ func (s *Server) Reload(ctx context.Context, r ReloadRequest) (*ReloadResult, er
 		return out, nil
 	}
 	touched := plan.touched()
+	if err := s.goneUnder(plan.remapped()...); err != nil {
+		return nil, err
+	}
 	open := s.copies.shutOut(touched)
 	defer open()
 	if r.CancelCopies {

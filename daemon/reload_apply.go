@@ -46,6 +46,7 @@ type applier struct {
 	out  changes
 	undo []undo
 	let  []func() // let go on what was suspended
+	kept int      // devices that could not be given their old table back
 }
 
 // undo takes one step back.
@@ -61,7 +62,8 @@ func (a *applier) did(not string, do func(ctx context.Context) error) {
 // apply changes everything, or nothing. First devices end that go: nothing of them may reach their sectors any more when
 // these are others'. Then all devices that are mapped otherwise are suspended, and stay so until the last step: nobody sees
 // one changed and another not yet. What grows tells its users last, since that is what they could have used already if it
-// were taken back. stall is for how long they were suspended.
+// were taken back. What shrinks tells them first, while the old tables are still those that are written down: whoever comes
+// after a crash can make a device as long as its table, never shorter. stall is for how long they were suspended.
 //
 // Whatever fails, everything is taken back in reverse; a *MixedError says what could not be.
 func (a *applier) apply(ctx context.Context) (stall time.Duration, err error) {
@@ -96,7 +98,12 @@ func (a *applier) apply(ctx context.Context) (stall time.Duration, err error) {
 			return 0, fmt.Errorf("device %s: %w", s.name, err)
 		}
 	}
-	a.did("the state names the new tables", func(context.Context) error { return a.out.note(false) })
+	for s := range a.each(func(s *step) bool { return s.remaps() && s.table.Sectors() < s.old.table.Sectors() }) {
+		if err := a.resize(ctx, s); err != nil {
+			return 0, fmt.Errorf("device %s: %w", s.name, err)
+		}
+	}
+	a.did("the state names the new tables", func(context.Context) error { return a.noteBack() })
 	if err := a.out.note(true); err != nil {
 		return 0, err
 	}
@@ -148,19 +155,33 @@ func (a *applier) suspend(ctx context.Context, s *step) error {
 	return nil
 }
 
-// swap gives a device its new table, a smaller one after the driver knows.
+// swap gives a device its new table.
 func (a *applier) swap(ctx context.Context, s *step) error {
-	if s.table.Sectors() < s.old.table.Sectors() {
-		if err := a.resize(ctx, s); err != nil {
-			return err
-		}
-	}
 	dev := a.out.live(s)
 	if err := dev.Swap(ctx, s.table, a.out.backings(true)); err != nil {
 		return err
 	}
-	a.did("device "+s.name+" has the new table", func(ctx context.Context) error { return dev.Swap(ctx, s.old.table, a.out.backings(false)) })
+	a.did("device "+s.name+" has the new table", func(ctx context.Context) error {
+		err := dev.Swap(ctx, s.old.table, a.out.backings(false))
+		if err != nil {
+			a.kept++
+		}
+		return err
+	})
 	return nil
+}
+
+// noteBack has the old tables written down again; but when every device that changes has kept its new one, that stays: a
+// server that comes after a crash would serve them by another table than they were written by.
+func (a *applier) noteBack() error {
+	n := 0
+	for range a.each((*step).remaps) {
+		n++
+	}
+	if n > 0 && a.kept == n {
+		return nil
+	}
+	return a.out.note(false)
 }
 
 func (a *applier) resize(ctx context.Context, s *step) error {

@@ -26,6 +26,7 @@ type fakeLive struct {
 	fresh     bool   // has the disks of the new file
 	suspended int
 	frozen    int
+	silent    int // how many resizes are not answered
 }
 
 // fakeWorld is a server's devices, and a fault: the call that fails, counted from 1; and every one behind it that takes
@@ -34,7 +35,8 @@ type fakeWorld struct {
 	t       *rapid.T
 	devices map[string]*fakeLive
 	stopped map[string]*fakeLive
-	noted   bool // the state has the new tables
+	noted   bool                 // the state has the new tables
+	lengths map[string][2]uint64 // of the old and the new tables of devices that change
 	isDone  bool
 	calls   int
 	fault   int
@@ -45,8 +47,24 @@ type fakeWorld struct {
 
 var errFault = errors.New("fault")
 
+// adoptable fails when a server that died now would leave a device that is longer than the table that is written down: the
+// next one would find neither the old nor the new.
+func (w *fakeWorld) adoptable() {
+	for name, l := range w.lengths {
+		if d, written := w.devices[name], l[0]; d != nil {
+			if w.noted {
+				written = l[1]
+			}
+			if d.sectors > written && !(w.failed && w.broken) {
+				w.t.Fatalf("%s has %d sectors, and its table as written down %d: %v", name, d.sectors, written, w.said)
+			}
+		}
+	}
+}
+
 func (w *fakeWorld) call(format string, a ...any) error {
 	w.said = append(w.said, fmt.Sprintf(format, a...))
+	w.adoptable()
 	if w.failed {
 		if w.broken {
 			return errFault
@@ -96,6 +114,11 @@ func (d *fakeLive) Resize(_ context.Context, sectors uint64) error {
 	}
 	if sectors > d.length {
 		return fmt.Errorf("%s: table of %d sectors, not %d", d.name, d.length, sectors)
+	}
+	if d.silent > 0 { // the device counts as the larger
+		d.silent--
+		d.sectors = max(d.sectors, sectors)
+		return ublk.ErrTimeout
 	}
 	d.sectors = sectors
 	return nil
@@ -185,7 +208,7 @@ func (w *fakeWorld) served() map[string]string {
 func TestApplyAllOrNothing(t *testing.T) {
 	seen := map[string]bool{}
 	check := func(t *rapid.T) {
-		w := &fakeWorld{t: t, devices: map[string]*fakeLive{}, stopped: map[string]*fakeLive{}, fault: rapid.IntRange(0, 25).Draw(t, "fault"), broken: rapid.IntRange(0, 4).Draw(t, "broken") == 0}
+		w := &fakeWorld{t: t, devices: map[string]*fakeLive{}, stopped: map[string]*fakeLive{}, lengths: map[string][2]uint64{}, fault: rapid.IntRange(0, 25).Draw(t, "fault"), broken: rapid.IntRange(0, 4).Draw(t, "broken") == 0}
 		f := &config.File{Disks: []*config.Disk{{Name: "d0"}, {Name: "d1"}}}
 		p := &reloadPlan{from: &running{file: f}, file: f}
 		add := func(name string, old, now *remap.Table) {
@@ -206,6 +229,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 				b = drawTable(t, "new")
 			}
 			add(fmt.Sprint("c", i), a, b)
+			w.lengths[fmt.Sprint("c", i)] = [2]uint64{a.Sectors(), b.Sectors()}
 		}
 		for i := range rapid.IntRange(0, 2).Draw(t, "come") {
 			add(fmt.Sprint("n", i), nil, drawTable(t, "new"))
@@ -277,5 +301,42 @@ func TestApplyAllOrNothing(t *testing.T) {
 		if !missing || t.Failed() {
 			return
 		}
+	}
+}
+
+// TestApplyUnanswered: a device that may have grown is made as long as it was, and gets its old table back; when the driver
+// does not answer that either, it keeps the table that serves both lengths, which is the one that stays written down.
+func TestApplyUnanswered(t *testing.T) {
+	tables := func(sectors string) *remap.Table {
+		ts, err := Tables(load(t, "version = 1\n[disk.a]\nmemory = \"1MiB\"\n[device.c]\ntable = \"0 "+sectors+" linear a 0\"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ts[0]
+	}
+	old, now := tables("512"), tables("1024")
+	for silent, noted := range map[int]bool{1: false, 2: true} {
+		rapid.Check(t, func(r *rapid.T) { // for the world's sake
+			w := &fakeWorld{t: r, devices: map[string]*fakeLive{}, stopped: map[string]*fakeLive{}, fault: -1}
+			w.put("c", old, false)
+			d := w.devices["c"]
+			d.silent = silent
+			f := &config.File{Disks: []*config.Disk{{Name: "a"}}}
+			s := step{name: "c", table: now, conf: &config.Device{Name: "c"}, old: &runningDevice{conf: &config.Device{Name: "c"}, table: old}}
+			p := &reloadPlan{from: &running{file: f}, file: f}
+			p.compare(&s)
+			p.steps = append(p.steps, s)
+			_, err := (&applier{plan: p, out: w}).apply(t.Context())
+			mixed := (*MixedError)(nil)
+			if !errors.Is(err, ublk.ErrTimeout) || errors.As(err, &mixed) != noted || w.isDone {
+				r.Fatal(err)
+			}
+			if noted && (d.length != 1024 || len(mixed.Not) != 2) || !noted && (d.length != 512 || d.sectors != 512 || d.fresh) {
+				r.Fatalf("%+v, %v", d, err)
+			}
+			if w.noted != noted {
+				r.Fatalf("the state has the new table %v, the device %v", w.noted, noted)
+			}
+		})
 	}
 }

@@ -40,13 +40,16 @@ func (c *copies) shutOut(devices []string) (open func()) {
 }
 
 // cancelOn asks the copies on the devices to end, and lists them.
-func (c *copies) cancelOn(devices []string) []CopyInfo {
+func (c *copies) cancelOn(devices []string) []CopyInfo { return c.endOn(devices, errReloadCancels) }
+
+// endOn is cancelOn for a reason of its own.
+func (c *copies) endOn(devices []string, why error) []CopyInfo {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := []CopyInfo{}
 	for _, j := range c.active {
 		if j.on(devices) {
-			j.cancel(errReloadCancels)
+			j.cancel(why)
 			out = append(out, j.look())
 		}
 	}

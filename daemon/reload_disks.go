@@ -204,6 +204,17 @@ func (s seating) disks() disks {
 	return out
 }
 
+// infos is what is known of the disks that are used, by name.
+func (s seating) infos() map[string]disk.Info {
+	out := map[string]disk.Info{}
+	for i := range s {
+		if x := &s[i]; x.used {
+			out[x.conf.Name] = x.info
+		}
+	}
+	return out
+}
+
 // facts are those that config.Check asks for.
 func (s seating) facts() map[string]config.Facts {
 	out := map[string]config.Facts{}

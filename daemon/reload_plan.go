@@ -86,6 +86,10 @@ func (p *reloadPlan) fill(f *config.File, r *ReloadRequest) error {
 	var wrong ReloadError
 	p.steps, p.disks = nil, p.seats.diff(p.from.file, p.from.disks)
 	fits := p.checkFacts(f, &wrong) // if not, the limits of what cannot be are nobody's concern
+	ps := unknowable(f, os.DirFS("/sys"), p.seats.infos())
+	for i := range ps {
+		wrong.add(ps[i : i+1])
+	}
 	tables, err := Tables(p.file)
 	if err != nil {
 		wrong.add(err)

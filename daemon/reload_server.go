@@ -149,12 +149,6 @@ func (c *serverChanges) note(fresh bool) error {
 func (c *serverChanges) done() {
 	s := c.s
 	s.mu.Lock()
-	before := s.engine
-	devices := make([]*blkcopy.Device, 0, len(s.devices))
-	for _, e := range s.devices {
-		spec := e.dev.Spec()
-		devices = append(devices, &blkcopy.Device{Name: e.conf.Name, Table: e.table, LogicalBlock: spec.Limits.LogicalBlock, ReadOnly: spec.ReadOnly})
-	}
 	for i := range c.plan.steps {
 		if st := &c.plan.steps[i]; st.remaps() {
 			for _, e := range s.devices {
@@ -164,8 +158,9 @@ func (c *serverChanges) done() {
 			}
 		}
 	}
-	s.world, s.engine = newCopyWorld(s.file, s.disks, devices), s.disks.engine(s.file, s.faults)
+	before := s.renew()
 	s.mu.Unlock()
+	s.park()
 	s.copies.behind(func() {
 		if before != nil {
 			before.Close()
@@ -174,4 +169,16 @@ func (c *serverChanges) done() {
 	if err := s.saveState(); err != nil {
 		s.log.Error("the state of devices that came could not be written", "err", err)
 	}
+}
+
+// renew makes what copies find from now on, and returns the engine of those before. The caller has mu.
+func (s *Server) renew() (before *blkcopy.Engine) {
+	before = s.engine
+	devices := make([]*blkcopy.Device, 0, len(s.devices))
+	for _, e := range s.devices {
+		spec := e.dev.Spec()
+		devices = append(devices, &blkcopy.Device{Name: e.conf.Name, Table: e.table, LogicalBlock: spec.Limits.LogicalBlock, ReadOnly: spec.ReadOnly})
+	}
+	s.world, s.engine = newCopyWorld(s.file, s.disks, devices), s.disks.engine(s.file, s.faults)
+	return before
 }

@@ -75,6 +75,7 @@ type Server struct {
 	access   access
 	dog      watchdog
 	health   health
+	keeper   *keeper
 	events   events
 
 	upgrade upgrades
@@ -127,6 +128,7 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 		}
 	}()
 	s.health.start(s.log, &s.events)
+	s.keeper = s.newKeeper()
 	var before *handoff
 	if o.Handoff != "" {
 		before = s.inst.takeHandoff()
@@ -166,6 +168,9 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if ps := f.Check(s.disks.facts(f)).Errors(); len(ps) > 0 {
 		return nil, ps
 	}
+	if ps := unknowable(f, s.keeper.sys, s.disks.infos()); len(ps) > 0 {
+		return nil, ps
+	}
 	specs, err := s.specs(tables)
 	if err != nil {
 		return nil, err
@@ -179,6 +184,7 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	s.faults = newInjection(f)
 	s.faults.warn(s.log)
 	s.prepareCopies(tables, specs)
+	s.keeper.start()
 	order := adopted.order(len(tables))
 	err = s.startAll(ctx, len(tables),
 		func(i int) error {
@@ -242,6 +248,7 @@ func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table,
 		return fmt.Errorf("device %s: %w", conf.Name, err)
 	}
 	spec.DiskFailed = s.health.failing(conf.Name)
+	spec.DiskSuspect = s.health.suspecting(s.keeper.suspect)
 	var d *ublk.Device
 	var err error
 	if adopt {
@@ -272,6 +279,7 @@ func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table,
 		}
 	}
 	s.serve(entry)
+	s.park() // not before: a start reads the device and waits for it, and the keeper did not know whose disk it is
 	if err := devLinks.add(conf.Name, d.Node()); err != nil {
 		return wrap(err)
 	}
@@ -338,6 +346,7 @@ func (s *Server) Down() <-chan struct{} { return s.down }
 func (s *Server) Close() error {
 	var errs []error
 	s.upgrade.close()
+	s.keeper.end()
 	s.copies.end()
 	s.events.end()
 	if s.api != nil {
@@ -463,12 +472,7 @@ func (s *Server) status(d *device) Status {
 		MaxIO: spec.MaxIO, DataPath: spec.DataPath.String(), Features: []string{}, Table: d.table.Lines(DiskName(s.file)), Disks: []DiskStatus{},
 		IO: map[string]IOCount{}, Inexpressible: append([]string{}, d.lost...), Copies: s.copyList(d.conf.Name)}
 	out.Features = append(out.Features, strings.FieldsFunc(d.dev.Flags().String(), func(r rune) bool { return r == '|' })...)
-	for _, i := range d.table.Disks() {
-		k := s.disks[i]
-		io, last := s.health.status(k)
-		out.Disks = append(out.Disks, DiskStatus{Name: k.Name(), Kind: k.Kind().String(), Node: k.Node(), Bytes: k.Sectors() * 512,
-			Serial: k.Identity().Serial, WWID: k.Identity().WWID, IO: io, LastError: last})
-	}
+	out.Disks = append(out.Disks, s.diskStatus(d)...)
 	out.Faults = s.faults.status(func(name string) bool {
 		return slices.ContainsFunc(out.Disks, func(d DiskStatus) bool { return d.Name == name })
 	})

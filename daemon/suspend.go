@@ -202,6 +202,9 @@ func (s *Server) Suspend(ctx context.Context, name string, r SuspendRequest) (*S
 	if e == nil {
 		return nil, fmt.Errorf("no device %q: %w", name, os.ErrNotExist)
 	}
+	if err := s.goneUnder(name); err != nil {
+		return nil, err
+	}
 	d := &suspendable{name: name, suspend: e.dev.Suspend,
 		freeze: func(ctx context.Context) (func(), error) { return s.regions.freeze(ctx, e.dev.ID()) },
 		expired: func() {

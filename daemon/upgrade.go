@@ -224,7 +224,14 @@ func (s *Server) letGo(ctx context.Context, e *device) error {
 		// The driver sends it no more requests: only a new beginning helps.
 		return errors.Join(err, e.dev.Detach(ctx))
 	}
-	return e.dev.Detach(ctx)
+	err := e.dev.Detach(ctx)
+	for d := range e.dev.Parked() {
+		// Its disk is gone since a moment ago. The driver does not send the device requests any more, and these would be in the way
+		// of going on with it: they fail.
+		e.dev.DiskLost(d)
+		err = e.dev.Detach(ctx)
+	}
+	return err
 }
 
 // retake takes devices over that this server has just let go, each as it was.
@@ -259,6 +266,7 @@ func (s *Server) retake(ctx context.Context, left []*device) error {
 			}
 		}
 		s.mu.Unlock()
+		s.park()
 		go s.watch(again, again.conf.Name)
 		s.log.Warn("device is served again by this program", "name", e.conf.Name, "node", d.Node())
 		s.events.publish(Event{Kind: DeviceRecovered, Device: e.conf.Name, Node: d.Node()})

@@ -28,6 +28,7 @@ func (s *Server) mayUpgrade(ctx context.Context, r *UpgradeRequest) (to string, 
 	served, file := slices.Clone(s.devices), s.file
 	s.mu.Unlock()
 	errs := []error{policies(file, served, r.Force), s.sameFile(ctx, file, served)}
+	errs = append(errs, s.anyGone(served))
 	for _, p := range []string{r.Binary, s.inst.Config} {
 		if on := onDevices(p, served); on != "" {
 			errs = append(errs, fmt.Errorf("%s lies on %s, which stands still while it would be read", p, on))

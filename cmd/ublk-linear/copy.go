@@ -70,7 +70,7 @@ a disk or the file is in use, 5 no such device.`,
 	c.planFlags(cmd)
 	c.copyFlags(cmd)
 	allowFaults(cmd, &faults)
-	cmd.Flags().BoolVar(&force, "force", false, "also onto a device that is mounted or open")
+	cmd.Flags().BoolVar(&force, "force", false, "also onto a device that is mounted or open; without a server, also on disks of a device that waits for one")
 	cmd.Flags().StringVar(&progress, "progress", "auto", "`WHEN` on stderr: auto (a bar on a terminal, else a line every 5 s), always (a bar) or never")
 	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

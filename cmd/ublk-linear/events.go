@@ -18,7 +18,7 @@ func newEvents(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show what happened in the server: failing disks, reloads, copies",
-		Long: `Show what happened in the server, oldest first: disks that fail or do not answer, devices that came, went, were recovered,
+		Long: `Show what happened in the server, oldest first: disks that fail, do not answer, vanish or come back, devices that came, went, were recovered,
 resized, suspended or resumed, reloads, upgrades, copies. The server keeps the last 256; what is gone of those asked for is told.
 
 With --follow, also what comes, until ^C (exit code 0) or the end of the server (5). With --json, one object a line.`,

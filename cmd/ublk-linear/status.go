@@ -64,6 +64,7 @@ func printStatus(out io.Writer, s daemon.Status) error {
 		}
 		row([]string{"disks", ""}[min(i, 1)], "%s = %s %s, %v%s", d.Name, d.Kind, d.Node, config.Size(d.Bytes), id)
 	}
+	printLosses(row, s.Disks)
 	printHealth(row, s.Disks)
 	for i, op := range ops {
 		c := s.IO[op]
@@ -88,6 +89,25 @@ func printStatus(out io.Writer, s daemon.Status) error {
 }
 
 var ops = []string{"read", "write", "flush", "discard", "write-zeroes"}
+
+// printLosses is a line for every disk that is gone, or has been.
+func printLosses(row func(key, format string, a ...any), disks []daemon.DiskStatus) {
+	key := "disk loss"
+	for _, d := range disks {
+		if d.Since != nil {
+			row(key, "%s is gone since %s: %s, %d commands wait for it", d.Name, d.Since.Format(time.RFC3339), d.State, d.Parked)
+			key = ""
+		}
+		if r := d.Returned; r != nil {
+			more := ""
+			if r.Unflushed {
+				more = "; writes that were not flushed may have gone with its cache"
+			}
+			row(key, "%s was gone, and came back at %s%s", d.Name, r.Time.Format(time.RFC3339), more)
+			key = ""
+		}
+	}
+}
 
 // printHealth is a line for every disk and operation that a command was sent for, and the last that failed.
 func printHealth(row func(key, format string, a ...any), disks []daemon.DiskStatus) {
