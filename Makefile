@@ -63,7 +63,7 @@ fuzz:
 
 e2e: build
 	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/e2e.test ./tests/e2e
-	$(VMRUN) -kernel $(KERNEL) -timeout 40m -results $(RESULTS) -file $(BIN)/ublk-linear -file remap/testdata/dm-vectors.txt $(DRIVES) \
+	$(VMRUN) -kernel $(KERNEL) -timeout 40m -results $(RESULTS) -file $(BIN)/ublk-linear -file packaging/ublk-linear@.service -file remap/testdata/dm-vectors.txt $(DRIVES) \
 	  -- $(BIN)/e2e.test -test.v -test.timeout 39m -test.run '$(RUN)'
 
 lint:
@@ -82,7 +82,7 @@ bench: build
 # The long form of what make test samples. Hours are fine.
 soak: build
 	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/e2e.test ./tests/e2e
-	$(VMRUN) -kernel $(KERNEL) -timeout 3h -results $(BIN)/soak -env UBLK_LINEAR_SOAK=$(SOAK) -file $(BIN)/ublk-linear -file remap/testdata/dm-vectors.txt $(DRIVES) \
+	$(VMRUN) -kernel $(KERNEL) -timeout 3h -results $(BIN)/soak -env UBLK_LINEAR_SOAK=$(SOAK) -file $(BIN)/ublk-linear -file packaging/ublk-linear@.service -file remap/testdata/dm-vectors.txt $(DRIVES) \
 	  -- $(BIN)/e2e.test -test.v -test.timeout 170m -test.run '$(RUN)'
 
 clean:

@@ -49,6 +49,7 @@ func Needs() []Need {
 		{"dmsetup", "dmsetup"},
 		{"losetup", "mount"},
 		{"blkdiscard", "util-linux"},
+		{"systemctl", "systemd"},
 	}
 }
 
