@@ -35,6 +35,8 @@ type Part struct {
 type Table struct {
 	spans []Span
 	ends  []uint64 // ends[i] is spans[i].End(): what the search walks
+	dir   []uint32 // dir[b] is the span of sector b<<shift, the last entry the last span: where the search begins
+	shift uint8
 	disks []target.Disk
 	fan   int
 }
@@ -70,7 +72,27 @@ func NewTable(parts []Part) (*Table, error) {
 	slices.Sort(t.disks)
 	t.disks = slices.Clip(slices.Compact(t.disks))
 	t.fan = max(t.fan, len(t.disks))
+	t.index()
 	return t, nil
+}
+
+// index makes the directory of the search: at most two entries for a span, each for as many sectors. Where spans are of like
+// length, one or two of them lie between an entry and the next, however many there are; where they are not, the search
+// halves what does.
+func (t *Table) index() {
+	last := t.Sectors() - 1
+	for last>>t.shift >= uint64(2*len(t.ends)) {
+		t.shift++
+	}
+	t.dir = make([]uint32, 0, last>>t.shift+2)
+	span := 0
+	for b := range last>>t.shift + 1 {
+		for t.ends[span] <= b<<t.shift {
+			span++
+		}
+		t.dir = append(t.dir, uint32(span))
+	}
+	t.dir = append(t.dir, uint32(len(t.ends)-1))
 }
 
 // Sectors is the device's length.
@@ -131,10 +153,11 @@ func (t *Table) Contains(r target.Range) bool {
 // find is the index of the span that holds a sector of the device.
 // hot path
 func (t *Table) find(sector uint64) int {
-	lo, hi := 0, len(t.ends)-1
+	ends, b := t.ends, sector>>(t.shift&63) // a shift below 64 needs no check
+	lo, hi := int(t.dir[b]), int(t.dir[b+1])
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		if sector < t.ends[mid] {
+		if sector < ends[mid] {
 			hi = mid
 		} else {
 			lo = mid + 1
