@@ -43,8 +43,9 @@ func (d *Device) compare(have uapi.Params) (out []Difference) {
 	differ("depth", d.spec.Depth, int(d.info.QueueDepth))
 	differ("max I/O", d.spec.MaxIO, d.info.MaxIOBufBytes)
 	differ("recovery", d.spec.Recovery, d.Flags().Recovery())
-	path, _ := d.spec.DataPath.chosen(d.Flags())
-	differ("data path", path, d.Flags().DataPath())
+	if d.spec.DataPath != AutoPath { // else it stays what it was
+		differ("data path", d.spec.DataPath, d.Flags().DataPath())
+	}
 	want, _ := d.spec.params()
 	w, h := want.Basic, have.Basic
 	differ("sectors", w.DevSectors, h.DevSectors)

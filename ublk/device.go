@@ -54,7 +54,7 @@ func (c *Control) Add(ctx context.Context, s *Spec) (*Device, error) {
 	if err != nil {
 		return nil, &OpError{"add", s.ID, err}
 	}
-	path, err := d.spec.DataPath.chosen(c.features)
+	path, err := d.spec.path(c.features)
 	if err != nil {
 		return nil, &OpError{"spec", s.ID, err}
 	}

@@ -15,8 +15,11 @@ type Backing struct {
 	Block bool   // a block device: discards are BLOCK_URING_CMD_DISCARD. Otherwise a file: they punch holes
 	// NoZeroRange is set where fallocate cannot zero without punching (tmpfs, memfd).
 	NoZeroRange bool
-	Faults      *faults.Disk // asked before each command; nil: none
-	Stats       *DiskStats   // counts what the disk is asked for; nil: nothing does
+	// Null is set for a disk that is not there: what it is sent is done at once, moves no data (a read returns whatever lay in
+	// the pages before), and FD is not used. It is for measuring what a device costs without its disks. Linux 6.10.
+	Null   bool
+	Faults *faults.Disk // asked before each command; nil: none
+	Stats  *DiskStats   // counts what the disk is asked for; nil: nothing does
 }
 
 // maxRetries bounds how often one command is sent again after EAGAIN while it makes no progress. The second time on it is sent
@@ -57,6 +60,10 @@ func (o *op) fill(e *uapi.SQE, b *Backing, iovs []uapi.Iovec, fixed bool) {
 	e.FD = int32(b.FD)
 	if o.retries > 0 {
 		e.Flags = uapi.IOSQE_ASYNC
+	}
+	if b.Null {
+		e.Opcode, e.OpFlags, e.Len = uapi.IORING_OP_NOP, uapi.IORING_NOP_INJECT_RESULT, uint32(o.left)
+		return
 	}
 	switch o.kind {
 	case kindRead, kindWrite:

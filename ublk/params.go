@@ -84,9 +84,9 @@ func (s *Spec) params() (uapi.Params, []Inexpressible) {
 
 	p := uapi.Params{Types: uapi.UBLK_PARAM_TYPE_BASIC, Basic: b}
 	p.Len = uint32(len(paramBytes(&p)))
-	if l.DMAAlignment != 0 && l.DMAAlignment < page && l.DMAAlignment&(l.DMAAlignment+1) == 0 {
+	if mask, ok := s.dmaMask(); ok && mask != 0 {
 		p.Types |= uapi.UBLK_PARAM_TYPE_DMA_ALIGN
-		p.DMA.Alignment = l.DMAAlignment
+		p.DMA.Alignment = mask
 	}
 	if l.MaxSegments != 0 && l.MaxSegmentSize != 0 {
 		p.Types |= uapi.UBLK_PARAM_TYPE_SEGMENT
@@ -128,6 +128,13 @@ func (s *Spec) Presented() []Inexpressible {
 	d.setDefaults()
 	_, lost := d.params()
 	return lost
+}
+
+// dmaMask is the disks' alignment of memory, if the driver can be told it: a mask of low bits below the page size
+// (ublk_validate_params). 0 is none: the driver's default is stricter.
+func (s *Spec) dmaMask() (uint32, bool) {
+	m := s.Limits.DMAAlignment
+	return m, m < uint32(os.Getpagesize()) && m&(m+1) == 0
 }
 
 func log2(v uint32) uint8 { return uint8(bits.Len32(v) - 1) }

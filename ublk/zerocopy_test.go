@@ -2,11 +2,13 @@ package ublk
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ublk-go/ublk-linear/limits"
 	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
@@ -78,21 +80,27 @@ func TestZeroCopyHeld(t *testing.T) {
 	}
 }
 
+// What auto is: zero copy where the driver has all of it and can be told how the disks want their memory aligned.
 func TestDataPathChosen(t *testing.T) {
 	const all = Features(zeroCopyFlags)
+	page := uint32(os.Getpagesize())
 	for _, c := range []struct {
 		want DataPath
 		f    Features
+		mask uint32
 		got  DataPath
 		err  bool
 	}{
-		{AutoPath, all, BufferPath, false}, {AutoPath, 0, BufferPath, false}, {AutoPath, uapi.UBLK_F_SUPPORT_ZERO_COPY, BufferPath, false},
-		{BufferPath, all, BufferPath, false}, {ZeroCopyPath, all, ZeroCopyPath, false},
-		{ZeroCopyPath, uapi.UBLK_F_SUPPORT_ZERO_COPY, 0, true}, {ZeroCopyPath, 0, 0, true},
+		{AutoPath, all, 511, ZeroCopyPath, false}, {AutoPath, all, 0, ZeroCopyPath, false}, {AutoPath, all, page/2 - 1, ZeroCopyPath, false},
+		{AutoPath, all, 2*page - 1, BufferPath, false}, {AutoPath, all, page, BufferPath, false}, {AutoPath, all, 5, BufferPath, false},
+		{AutoPath, 0, 511, BufferPath, false}, {AutoPath, uapi.UBLK_F_SUPPORT_ZERO_COPY, 511, BufferPath, false}, {AutoPath, uapi.UBLK_F_AUTO_BUF_REG, 511, BufferPath, false},
+		{BufferPath, all, 511, BufferPath, false}, {ZeroCopyPath, all, 511, ZeroCopyPath, false}, {ZeroCopyPath, all, 5, ZeroCopyPath, false},
+		{ZeroCopyPath, uapi.UBLK_F_SUPPORT_ZERO_COPY, 511, 0, true}, {ZeroCopyPath, 0, 511, 0, true},
 	} {
-		got, err := c.want.chosen(c.f)
+		s := Spec{DataPath: c.want, Limits: limits.Limits{DMAAlignment: c.mask}}
+		got, err := s.path(c.f)
 		if (err != nil) != c.err || err == nil && got != c.got || err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
-			t.Errorf("%v of %v: %v, %v", c.want, c.f, got, err)
+			t.Errorf("%v of %v, mask %d: %v, %v", c.want, c.f, c.mask, got, err)
 		}
 		if err == nil && got.Flags().DataPath() != got {
 			t.Errorf("%v: flags %#x", got, got.Flags())

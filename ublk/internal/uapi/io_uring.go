@@ -74,6 +74,9 @@ type RsrcRegister struct {
 // SQE flags.
 const IOSQE_ASYNC = 1 << 4
 
+// IORING_NOP_INJECT_RESULT has an IORING_OP_NOP complete with what its length says (Linux 6.10; ignored before).
+const IORING_NOP_INJECT_RESULT = 1
+
 // IORING_FSYNC_DATASYNC asks fdatasync of IORING_OP_FSYNC.
 const IORING_FSYNC_DATASYNC = 1
 
