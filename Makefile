@@ -12,6 +12,12 @@ KERNEL  ?= all
 RUN     ?= .
 RESULTS ?= $(BIN)/e2e
 BENCHDIR ?= /var/tmp
+# Of bench-device: flags of devbench (BENCH=-quick, BENCH='-sets legs'), the kernel tree's selftest server to measure too, and
+# other builds of ublk-linear, to be measured beside this one (AGAINST=old=/some/where/ublk-linear).
+BENCH    ?=
+KUBLK    ?=
+AGAINST  ?=
+BENCHKERNEL ?= 7
 # NVMe disks of the guest: QEMU's defaults, and 4Kn with small copy limits.
 DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb \
            -drive nvme:size=64M,mssrl=8192,mcl=8192,msrc=3,bps=1M,serial=cpt
@@ -20,7 +26,7 @@ DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=1
 PREFIX  ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 
-.PHONY: all build install demo test test-unit test-race fuzz e2e lint bench soak prepare clean
+.PHONY: all build install demo test test-unit test-race fuzz e2e lint bench bench-device bench-check bench-commit soak prepare clean
 
 all: build
 
@@ -78,6 +84,22 @@ bench: build
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./copy
 	$(VMRUN) -prepare -kernel $(KERNEL) -need qemu-img=qemu-utils
 	$(GO) run ./tests/cmd/copybench -tool $(BIN)/ublk-linear -dir $(BENCHDIR)
+	$(MAKE) bench-device
+
+# Devices end to end, in the VM: docs/performance.md. Leaves bin/bench/bench.json; bench-commit puts it into the page.
+bench-device: build
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/devbench ./tests/cmd/devbench
+	$(VMRUN) -kernel $(BENCHKERNEL) -timeout 40m -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
+	  -- $(BIN)/devbench $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
+	  $(foreach a,$(AGAINST),-tool $(firstword $(subst =, ,$(a)))=/run/results/$(notdir $(lastword $(subst =, ,$(a)))))
+	$(GO) run ./tests/cmd/benchreport -fresh $(BIN)/bench/bench.json
+
+bench-commit:
+	$(GO) run ./tests/cmd/benchreport -write $(BIN)/bench/bench.json
+
+# Instructions, allocations and commands against tests/bench/counts.json. No times: it fails on any machine or on none.
+bench-check:
+	$(GO) run ./tests/cmd/benchcheck
 
 # The long form of what make test samples. Hours are fine.
 soak: build

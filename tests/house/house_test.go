@@ -92,7 +92,7 @@ func files(t *testing.T, suffixes ...string) []string {
 		switch {
 		case d.IsDir() && (name == ".git" || name == ".cache" || rel == "bin"):
 			return filepath.SkipDir
-		case !d.Type().IsRegular(), strings.HasSuffix(name, ".test"), strings.HasSuffix(name, ".img"):
+		case !d.Type().IsRegular(), name == ".git", strings.HasSuffix(name, ".test"), strings.HasSuffix(name, ".img"):
 			return nil
 		case len(suffixes) == 0 || slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(name, s) }):
 			out = append(out, rel)

@@ -37,6 +37,13 @@ var imports = map[string][]string{
 	"tests/vm":            {"tests/guest"},
 	"tests/cmd/vmrun":     {"tests/vm"},
 	"tests/cmd/copybench": {},
+
+	"tests/bench":           {},
+	"tests/bench/step":      {},
+	"tests/cmd/devbench":    {"tests/bench", "limits", "target", "ublk"},
+	"tests/cmd/benchreport": {"tests/bench"},
+	"tests/cmd/benchcheck":  {"tests/bench", "tests/bench/step"},
+	"tests/cmd/stepwork":    {"tests/bench/step", "remap", "target", "target/linear", "target/stripe"},
 }
 
 // others is what of other people's each package may import, tests apart; a package that is not here: nothing.
@@ -55,6 +62,7 @@ var others = map[string][]string{
 	"cmd/ublk-linear":     {"golang.org/x/sys/unix", "github.com/spf13/cobra", "github.com/coreos/go-systemd/v22/daemon"},
 	"tests/guest/init":    {"golang.org/x/sys/unix"},
 	"tests/vm":            {"golang.org/x/sys/unix"},
+	"tests/cmd/devbench":  {"golang.org/x/sys/unix"},
 }
 
 // pure are the packages that compute and know no kernel: they build on any unix.

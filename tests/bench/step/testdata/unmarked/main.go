@@ -1,0 +1,4 @@
+// Command unmarked marks nothing.
+package main
+
+func main() {}
