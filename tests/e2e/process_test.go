@@ -194,16 +194,20 @@ func TestProcessFiles(t *testing.T) {
 // The program's own pages are in memory and stay there; what that costs is printed.
 func TestProcessMemory(t *testing.T) {
 	needGuest(t)
-	for _, n := range []int{1, 16} {
+	for _, c := range []struct {
+		n    int
+		path string
+	}{{1, "buffer"}, {16, "buffer"}, {16, "auto"}} {
+		n := c.n
 		a := nullBlk(t, 256)
 		var toml strings.Builder
 		toml.WriteString("version = 1\n[disk.a]\npath = \"" + a + "\"\nunstable_path = true\n")
 		for i := range n {
-			fmt.Fprintf(&toml, "[device.m%d]\ntable = \"0 16384 linear a %d\"\n", i, i*16384)
+			fmt.Fprintf(&toml, "[device.m%d]\ndata_path = %q\ntable = \"0 16384 linear a %d\"\n", i, c.path, i*16384)
 		}
 		s := up(t, toml.String())
 		say := func(when string) {
-			t.Logf("%2d devices, %-12s VmLck %7d kB, VmRSS %6d kB, threads %d", n, when+":", ofProcess(t, s, "VmLck"), ofProcess(t, s, "VmRSS"), ofProcess(t, s, "Threads"))
+			t.Logf("%2d devices, %s, %-12s VmLck %7d kB, VmRSS %6d kB, threads %d", n, c.path, when+":", ofProcess(t, s, "VmLck"), ofProcess(t, s, "VmRSS"), ofProcess(t, s, "Threads"))
 		}
 		say("idle")
 		if ofProcess(t, s, "VmLck") < 1<<10 {

@@ -69,3 +69,22 @@ func TestZeroCopy(t *testing.T) {
 	blocks.end()
 	t.Logf("the longest request took %v", time.Duration(blocks.longest.Load()).Round(time.Millisecond))
 }
+
+// Unless the file says otherwise, a device is zero-copy where the kernel can, and status says which it is.
+func TestDataPathAuto(t *testing.T) {
+	needGuest(t)
+	want := "buffer"
+	if has616(t) {
+		want = "zero-copy"
+	}
+	s := up(t, pathDisks(nullBlk(t, 64))+tableDevice("a", "0 32768 linear a 0")+strings.Replace(tableDevice("b", "0 32768 linear a 32768"), "]\n", "]\ndata_path = \"buffer\"\n", 1))
+	for name, path := range map[string]string{"a": want, "b": "buffer"} {
+		var st daemon.Status
+		if code := tool(t, &st, "status", "-c", s.file, name); code != 0 || st.DataPath != path {
+			t.Errorf("%s: exit %d, data path %s, want %s", name, code, st.DataPath, path)
+		}
+	}
+	for _, n := range []string{"a", "b"} {
+		fio(t, s.dev[n], job("rw=randwrite bsrange=512-256k iodepth=16 size=8m io_size=2m"))
+	}
+}
