@@ -74,8 +74,8 @@ func (x *execution) emulate(tasks []task) {
 	})
 	m.cut()
 	m.writes = slices.Grow(m.writes[:0], len(tasks))[:len(tasks)]
-	x.j.e.spread(len(m.ends), func(i int) target.Disk { return m.reads[m.ends[i]-1].src.Disk }, x.read)
-	x.j.e.spread(len(tasks), func(i int) target.Disk { return tasks[i].Dst.Disk }, x.write)
+	x.j.e.spread(len(m.ends), func(i int) target.Disk { return m.reads[m.ends[i]-1].src.Disk }, ioWay, func(i int) uint64 { x.read(i); return 0 })
+	x.j.e.spread(len(tasks), func(i int) target.Disk { return tasks[i].Dst.Disk }, ioWay, func(i int) uint64 { x.write(i); return 0 })
 }
 
 // cut finds the stretches: what one read takes.

@@ -58,7 +58,7 @@ func (x *execution) run() {
 	if len(x.emulated) > 0 {
 		wg.Go(func() { x.emulate(x.emulated) })
 	}
-	x.j.e.spread(len(x.offloads), func(i int) target.Disk { return x.offloads[i].Dst.Disk }, func(i int) { x.send(x.offloads[i]) })
+	x.j.e.spread(len(x.offloads), func(i int) target.Disk { return x.offloads[i].Dst.Disk }, offloadWay, func(i int) uint64 { return x.send(x.offloads[i]) })
 	wg.Wait()
 	if len(x.again) > 0 {
 		slices.SortFunc(x.again, func(a, b task) int {
@@ -68,8 +68,8 @@ func (x *execution) run() {
 	}
 }
 
-// send does one offload command.
-func (x *execution) send(c *Command) {
+// send does one offload command, and returns the sectors that are certainly copied.
+func (x *execution) send(c *Command) uint64 {
 	done, err := x.copy(c)
 	moved, err := x.j.believe(min(done, c.Dst.Len)*512, c.Dst.Len*512, err)
 	policy := x.j.pol.AfterFailure
@@ -82,7 +82,7 @@ func (x *execution) send(c *Command) {
 	}
 	x.count.offloaded += moved
 	if err == nil {
-		return
+		return c.Dst.Len
 	}
 	rest := c.from(moved / 512)
 	b := broken{part: rest.Dst, method: c.Method, at: rest.Dst, err: err}
@@ -93,10 +93,11 @@ func (x *execution) send(c *Command) {
 	}
 	if policy == Fail {
 		x.broken = append(x.broken, b)
-		return
+		return moved / 512
 	}
 	x.fallbacks = append(x.fallbacks, b)
 	x.again = append(x.again, task{Command: rest})
+	return moved / 512
 }
 
 // sided is an error that knows which side failed.
