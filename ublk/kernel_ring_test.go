@@ -233,6 +233,8 @@ func (r *fakeRing) Ready() uint32 {
 
 func (r *fakeRing) RegisterEmpty(uint32) error { return nil }
 
+func (r *fakeRing) IdleAt(*int) {}
+
 func (r *fakeRing) Close() error {
 	r.mu.Lock()
 	was := r.closed

@@ -19,6 +19,7 @@ type queueRing interface {
 	ring
 	Ready() uint32
 	RegisterEmpty(n uint32) error
+	IdleAt(n *int)
 	Close() error
 }
 
@@ -156,6 +157,7 @@ func (s *server) run() {
 	b := bounds{sectors: s.dev.spec.Sectors, maxIO: s.dev.spec.MaxIO / 512, lbs: uint64(s.dev.spec.Limits.LogicalBlock) / 512, readOnly: s.dev.spec.ReadOnly || s.dev.spec.Limits.ReadOnly}
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
 		queueMemory{descs: descsOf(s.descs, depth), fixed: fixed, bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/uapi.SizeofIovec)}, s.dev.holds, s.gate)
+	r.IdleAt(&s.q.flying) // fetches and the read of the bell are always pending
 	s.q.failed, s.q.diskFailed, s.q.faults = s.dev.fail, s.dev.spec.DiskFailed, s.faults.Load()
 	s.q.loss = &s.dev.loss
 	s.ready <- nil

@@ -11,6 +11,7 @@ const (
 	IORING_SETUP_SQE128        = 1 << 10
 	IORING_SETUP_SINGLE_ISSUER = 1 << 12
 	IORING_SETUP_DEFER_TASKRUN = 1 << 13
+	IORING_SETUP_NO_SQARRAY    = 1 << 16 // Linux 6.6
 )
 
 // io_uring_params.features.
@@ -18,6 +19,7 @@ const (
 	IORING_FEAT_SINGLE_MMAP = 1 << 0
 	IORING_FEAT_NODROP      = 1 << 1
 	IORING_FEAT_EXT_ARG     = 1 << 8
+	IORING_FEAT_NO_IOWAIT   = 1 << 17 // Linux 6.15
 )
 
 // mmap offsets.
@@ -28,8 +30,10 @@ const (
 
 // io_uring_enter flags.
 const (
-	IORING_ENTER_GETEVENTS = 1 << 0
-	IORING_ENTER_EXT_ARG   = 1 << 3
+	IORING_ENTER_GETEVENTS       = 1 << 0
+	IORING_ENTER_EXT_ARG         = 1 << 3
+	IORING_ENTER_REGISTERED_RING = 1 << 4
+	IORING_ENTER_NO_IOWAIT       = 1 << 7
 )
 
 // Bits of *sq.flags.
@@ -46,6 +50,7 @@ const (
 	IORING_OP_FSYNC        = 3
 	IORING_OP_READ_FIXED   = 4
 	IORING_OP_WRITE_FIXED  = 5
+	IORING_OP_POLL_ADD     = 6
 	IORING_OP_TIMEOUT      = 11
 	IORING_OP_ASYNC_CANCEL = 14
 	IORING_OP_FALLOCATE    = 17
@@ -56,11 +61,22 @@ const (
 	IORING_OP_WRITEV_FIXED = 61
 )
 
-// IORING_REGISTER_BUFFERS2 of io_uring_register, and the flag that makes an empty table.
+// Operations of io_uring_register, and the flag that makes an empty table.
 const (
+	IORING_REGISTER_FILES       = 2
 	IORING_REGISTER_BUFFERS2    = 15
+	IORING_REGISTER_RING_FDS    = 20 // Linux 5.18
+	IORING_UNREGISTER_RING_FDS  = 21
 	IORING_RSRC_REGISTER_SPARSE = 1 << 0
 )
+
+// RsrcUpdate is struct io_uring_rsrc_update.
+type RsrcUpdate struct {
+	_      structs.HostLayout
+	Offset uint32
+	_      uint32
+	Data   uint64
+}
 
 // RsrcRegister is struct io_uring_rsrc_register.
 type RsrcRegister struct {
@@ -72,7 +88,10 @@ type RsrcRegister struct {
 }
 
 // SQE flags.
-const IOSQE_ASYNC = 1 << 4
+const (
+	IOSQE_FIXED_FILE = 1 << 0
+	IOSQE_ASYNC      = 1 << 4
+)
 
 // IORING_NOP_INJECT_RESULT has an IORING_OP_NOP complete with what its length says (Linux 6.10; ignored before).
 const IORING_NOP_INJECT_RESULT = 1

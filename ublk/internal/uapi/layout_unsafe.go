@@ -24,6 +24,7 @@ var (
 	_ [24]struct{}           = [unsafe.Sizeof(GetEventsArg{})]struct{}{}
 	_ [SizeofIovec]struct{}  = [unsafe.Sizeof(Iovec{})]struct{}{}
 	_ [32]struct{}           = [unsafe.Sizeof(RsrcRegister{})]struct{}{}
+	_ [16]struct{}           = [unsafe.Sizeof(RsrcUpdate{})]struct{}{}
 )
 
 // Offsets that a wrong field order would move without changing a size.

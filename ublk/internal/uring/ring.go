@@ -20,11 +20,18 @@ type Options struct {
 	CQEntries uint32 // completion entries; 0: twice Entries
 	SQE128    bool   // 128-byte entries, for ublk's control commands
 	Deferred  bool   // SINGLE_ISSUER|DEFER_TASKRUN: completions are run only inside this thread's Enter
+
+	kernel *kernel // nil: the real one; tests put an older one here
 }
 
 // Ring is one io_uring.
 type Ring struct {
 	fd       int
+	enterFD  int    // fd, or the ring's place in its thread's table (register.go)
+	owner    int    // thread whose table has the ring; 0: none has
+	flags    uint32 // of every enter
+	features uint32 // IORING_FEAT_*
+	idleAt   *int   // nil: every wait is one for I/O
 	sqMask   uint32
 	cqMask   uint32
 	entries  uint32
@@ -45,12 +52,16 @@ type Ring struct {
 // New makes a ring on the calling thread. Errors wrap the errno of io_uring_setup or mmap: ENOSYS where the kernel has
 // no io_uring, EPERM where sysctl kernel.io_uring_disabled forbids it.
 func New(o Options) (_ *Ring, err error) {
-	p := uapi.RingParams{Flags: uapi.IORING_SETUP_CLAMP | uapi.IORING_SETUP_SUBMIT_ALL}
+	p := uapi.RingParams{Flags: uapi.IORING_SETUP_CLAMP | uapi.IORING_SETUP_SUBMIT_ALL | uapi.IORING_SETUP_NO_SQARRAY}
 	if o.CQEntries != 0 {
 		p.Flags |= uapi.IORING_SETUP_CQSIZE
 		p.CQEntries = o.CQEntries
 	}
-	r := &Ring{fd: -1, sqeShift: 6}
+	k := o.kernel
+	if k == nil {
+		k = &linux
+	}
+	r := &Ring{fd: -1, sqeShift: 6, flags: uapi.IORING_ENTER_GETEVENTS}
 	if o.SQE128 {
 		p.Flags |= uapi.IORING_SETUP_SQE128
 		r.sqeShift = 7
@@ -58,10 +69,15 @@ func New(o Options) (_ *Ring, err error) {
 	if o.Deferred {
 		p.Flags |= uapi.IORING_SETUP_SINGLE_ISSUER | uapi.IORING_SETUP_DEFER_TASKRUN
 	}
-	r.fd, err = setup(o.Entries, &p)
+	r.fd, err = k.setup(o.Entries, &p)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.6
+		p.Flags &^= uapi.IORING_SETUP_NO_SQARRAY
+		r.fd, err = k.setup(o.Entries, &p)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("io_uring setup: %w", err)
 	}
+	r.enterFD, r.features = r.fd, p.Features
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -81,6 +97,9 @@ func New(o Options) (_ *Ring, err error) {
 		return nil, fmt.Errorf("io_uring mmap argument: %w", err)
 	}
 	r.attach(&p)
+	if o.Deferred {
+		r.enlist(k)
+	}
 	return r, nil
 }
 
@@ -115,7 +134,11 @@ func (r *Ring) Enter(wait uint32) error {
 	for {
 		atomic.StoreUint32(r.ktail, r.tail)
 		r.enters++
-		errno := enter(r.fd, r.tail-atomic.LoadUint32(r.khead), wait, uapi.IORING_ENTER_GETEVENTS)
+		flags := r.flags
+		if r.idleAt != nil && *r.idleAt == 0 {
+			flags |= uapi.IORING_ENTER_NO_IOWAIT
+		}
+		errno := enter(r.enterFD, r.tail-atomic.LoadUint32(r.khead), wait, flags)
 		switch errno {
 		case 0, unix.EBUSY, unix.EAGAIN:
 			return nil
@@ -177,7 +200,8 @@ func (r *Ring) Next() (uapi.CQE, bool) {
 // Enters counts the system calls made, for the tests of "one Enter per turn".
 func (r *Ring) Enters() uint64 { return r.enters }
 
-// Close gives the ring back. What is in flight is cancelled or waited for by the kernel, asynchronously.
+// Close gives the ring back, on the thread that made it or when that has ended. What is in flight is cancelled or waited for
+// by the kernel, asynchronously.
 func (r *Ring) Close() error {
 	for _, m := range [][]byte{r.sqes, r.rings, r.argMem} {
 		if m != nil {
@@ -188,6 +212,7 @@ func (r *Ring) Close() error {
 	if r.fd < 0 {
 		return nil
 	}
+	r.delist()
 	fd := r.fd
 	r.fd = -1
 	return unix.Close(fd)

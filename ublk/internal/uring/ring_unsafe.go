@@ -34,8 +34,8 @@ func enter(fd int, submit, wait, flags uint32) unix.Errno {
 func (r *Ring) enterTimed(submit, wait uint32, d time.Duration) unix.Errno {
 	r.arg.ts = uapi.Timespec{Sec: int64(d / time.Second), Nsec: int64(d % time.Second)}
 	r.arg.arg = uapi.GetEventsArg{Ts: uint64(uintptr(unsafe.Pointer(&r.arg.ts)))}
-	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(submit), uintptr(wait),
-		uapi.IORING_ENTER_GETEVENTS|uapi.IORING_ENTER_EXT_ARG, uintptr(unsafe.Pointer(&r.arg.arg)), unsafe.Sizeof(r.arg.arg))
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.enterFD), uintptr(submit), uintptr(wait),
+		uintptr(r.flags)|uapi.IORING_ENTER_EXT_ARG, uintptr(unsafe.Pointer(&r.arg.arg)), unsafe.Sizeof(r.arg.arg))
 	return errno
 }
 
@@ -58,8 +58,10 @@ func (r *Ring) attach(p *uapi.RingParams) {
 	r.sqMask, r.cqMask, r.entries = *u32(p.SQOff.RingMask), *u32(p.CQOff.RingMask), p.SQEntries
 	end := int(p.CQOff.CQEs) + 16*int(p.CQEntries)
 	r.cqes = unsafe.Slice((*uapi.CQE)(unsafe.Pointer(&r.rings[p.CQOff.CQEs:end][0])), p.CQEntries)
-	for i := range p.SQEntries { // entries are used in ring order: the index array stays the identity
-		*u32(p.SQOff.Array + 4*i) = i
+	if p.Flags&uapi.IORING_SETUP_NO_SQARRAY == 0 {
+		for i := range p.SQEntries { // entries are used in ring order: the index array stays the identity
+			*u32(p.SQOff.Array + 4*i) = i
+		}
 	}
 	r.tail = atomic.LoadUint32(r.ktail)
 	r.arg = (*getEvents)(unsafe.Pointer(&r.argMem[0]))
@@ -68,4 +70,17 @@ func (r *Ring) attach(p *uapi.RingParams) {
 func (r *Ring) entry(i uint32) *uapi.SQE {
 	at := int(i) << r.sqeShift
 	return (*uapi.SQE)(unsafe.Pointer(&r.sqes[at : at+64][0]))
+}
+
+// registerRing puts the ring into the calling thread's table, or takes it out (op), at the place that u names. Where u names
+// none it gets one.
+func registerRing(fd int, op uintptr, u *uapi.RsrcUpdate) error {
+	n, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), op, uintptr(unsafe.Pointer(u)), 1, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	if n != 1 {
+		return unix.EINVAL
+	}
+	return nil
 }
