@@ -60,7 +60,7 @@ func socketOf(t *testing.T, file string) string {
 
 // Who may what by the control socket: its mode says it, and where the mode is changed the peer's credentials do.
 func TestAccess(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	file := writeConfig(t, lifeConfig(a, b))
 	run := func(groups []uint32, want int, says string, words ...string) {
@@ -112,7 +112,7 @@ func TestAccess(t *testing.T) {
 // Connections that say nothing, or little, take no more than their share, and not for long: a member of the group cannot
 // keep root's commands out.
 func TestAccessSlow(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	file := writeConfig(t, lifeConfig(a, b))
 	upBy(t, file, nil, "ublk-linear", "up", "--group", "disk")

@@ -40,7 +40,7 @@ func refused(t testing.TB, toml string, code int, say ...string) {
 
 // A disk that somebody has is refused with the name of who has it.
 func TestBusyDisk(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a := nullBlk(t, 64)
 	toml := pathDisks(a) + tableDevice("data", "0 2048 linear a 0")
 	t.Run("mounted", func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestBusyDisk(t *testing.T) {
 
 // Starts that cannot be: every one says why, and leaves what was there as it was.
 func TestFailedStart(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	toml := pathDisks(a) + tableDevice("data", "0 2048 linear a 0")
 	t.Run("id taken", func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestFailedStart(t *testing.T) {
 
 // `down` leaves a device that is used alone, says who uses it, and takes it down by force.
 func TestDownInUse(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	down := func(s *server, flags ...string) (int, string) {
 		out, err := exec.Command("ublk-linear", append([]string{"down", "-c", s.file}, flags...)...).CombinedOutput()
 		return exitStatus(err), string(out)

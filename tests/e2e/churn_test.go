@@ -116,7 +116,7 @@ func cycle(t testing.TB, file string, i int) error {
 
 // Servers come and go, three at a time, each with two devices; nothing of them stays. The second time somebody probes every device.
 func TestChurn(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	var files, disks []string
 	for range 3 {
 		a, b := nullBlk(t, 64), nullBlk(t, 64)
@@ -208,7 +208,7 @@ const moreThreads, moreMaps, moreHeap, moreAnon, moreSize = 8, 48, 2 << 20, 8 <<
 
 // One process that serves again and again does not grow: a server that stays for years must not lose a file or a thread with each device.
 func TestChurnInProcess(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
 	f, ps, err := config.Load(writeConfig(t, churnConfig(a, b)))
 	if err != nil || len(ps.Errors()) > 0 {

@@ -73,7 +73,7 @@ func conform(t *testing.T, wantCode int, args ...string) (c conformed, differing
 // TestConformNVMe: QEMU's NVMe is found to do exactly what it does wrong, and nothing outside the region changes, by the
 // report and by looking.
 func TestConformNVMe(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	const start, length = 16 << 20, 16 << 20
 	for _, c := range []struct {
 		serial string
@@ -144,7 +144,7 @@ func TestConformNVMe(t *testing.T) {
 
 // TestConformPartition: of a partition the region counts from its start, and the disk around it is not touched.
 func TestConformPartition(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	name := nvmeBySerial(t, "cpb")
 	scribble(t, "/dev/"+name, 8)
 	part := onePartition(t, name, 4096) // 8 MiB at 1 MiB
@@ -169,7 +169,7 @@ func TestConformPartition(t *testing.T) {
 // TestConformDirectory: a file system that shares blocks conforms in both ways, one that does not says why one is missing,
 // and nothing is left behind.
 func TestConformDirectory(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	for _, c := range []struct {
 		name, mkfs string
 		reports    int

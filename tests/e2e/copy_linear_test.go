@@ -108,7 +108,7 @@ func blockValue(b []byte) (v uint64, ok bool) {
 // A copy among reads and writes of what it copies: every history is one that some order explains, and no block is ever
 // torn. Emulated on null_blk and offloaded on NVMe.
 func TestCopyLinearizable(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	// Disk c is slow, and part of what is copied, but has no register: a copy that holds nobody back has read the registers
 	// long before it writes them.
 	slow := func() string { return nullBlk(t, 16, "irqmode=2", "completion_nsec=30000000") }

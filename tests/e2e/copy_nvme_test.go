@@ -178,7 +178,7 @@ func TestCopyNVMe(t *testing.T) {
 
 // A partition as a disk: commands go to the namespace with the partition's start added, and nothing outside changes.
 func TestCopyNVMePartition(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	for _, tt := range []struct {
 		serial string
 		block  uint64
@@ -210,7 +210,7 @@ func TestCopyNVMePartition(t *testing.T) {
 
 // Two partitions of one namespace as two disks: still an offload, each start added on its own side.
 func TestCopyNVMePartitions(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	name := nvmeBySerial(t, "cpa")
 	parts := addParts(t, "/dev/"+name, 2056, 40008)
 	s := up(t, pathDisks(parts...)+tableDevice("x", "0 8000 linear a 16")+tableDevice("y", "0 8000 striped 2 40 b 8 b 12000"))

@@ -162,7 +162,7 @@ func (c copies) expect(t *testing.T, s *server) copied {
 
 // Copies of a served device, where nothing offloads: the bytes are right, whatever the layouts.
 func TestCopyServed(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	s := up(t, pathDisks(nullBlk(t, 64), nullBlk(t, 64), nullBlk(t, 64))+
 		tableDevice("lin", "0 20000 linear a 8\n20000 20000 linear b 1024")+
 		tableDevice("str", "0 36000 striped 3 24 a 40000 b 40000 c 40000")+
@@ -227,7 +227,7 @@ func TestCopyPageCache(t *testing.T) {
 // Copies under load: fio verifies what it writes beside the copied range, while copies go on: by the host on null_blk, by the
 // disks themselves on QEMU's NVMe.
 func TestCopyUnderLoad(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	t.Run("emulated", func(t *testing.T) {
 		copyUnderLoad(t, pathDisks(nullBlk(t, 64), nullBlk(t, 64)), false)
 	})
@@ -277,7 +277,7 @@ func copyUnderLoad(t *testing.T, disks string, offload bool) {
 
 // What cannot be meant, or must not be done, is refused, and nothing is changed.
 func TestCopyRefused(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	s := up(t, pathDisks(nullBlk(t, 64), nullBlk(t, 64, "blocksize=4096"))+
 		tableDevice("small", "0 8192 linear a 0")+tableDevice("large", "0 8192 linear b 0")+
 		"[device.ro]\nread_only = true\ntable = \"\"\"\n0 8192 linear a 16384\n\"\"\"\n")
@@ -322,7 +322,7 @@ func TestCopyRefused(t *testing.T) {
 
 // A copy that is interrupted says how far it came, and that is what is there.
 func TestCopyCancelled(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	s := up(t, pathDisks(nullBlk(t, 64))+tableDevice("x", "0 32768 linear a 0")+tableDevice("y", "0 32768 linear a 65536"))
 	scribble(t, s.dev["x"], 1)
 	scribble(t, s.dev["y"], 2)
@@ -394,7 +394,7 @@ func TestCopyBadSource(t *testing.T) {
 // What a large copy does to others: p99 of random 4 KiB reads of the source and writes of the destination, alone and
 // during copies. The figures are for people to read.
 func TestCopyForeground(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	s := up(t, pathDisks(nullBlk(t, 128), nullBlk(t, 128))+tableDevice("x", "0 131072 linear a 0")+tableDevice("y", "0 131072 linear b 0"))
 	p99 := func(device, rw string) float64 {
 		var out struct {

@@ -61,7 +61,7 @@ var flaws = []flaw{
 
 // What dm refuses we refuse, and what it takes we take.
 func TestDifferentialRefusals(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	const mib = 4
 	nRefusals := scaled(40, 25)
 	s := seed(t)
@@ -103,7 +103,7 @@ func TestDifferentialRefusals(t *testing.T) {
 
 // `ublk-linear table` says of a device what `dmsetup table` says of dm's.
 func TestTableAgreesWithDmsetup(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	s := seed(t)
 	lbs := [nDisks]uint64{1, 1, 1, 1, 1}
 	var disks strings.Builder

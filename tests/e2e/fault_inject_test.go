@@ -115,7 +115,7 @@ func TestFaultInjectRange(t *testing.T) {
 
 // Of a torn write the first bytes are on the disk and no other; short transfers lose nothing.
 func TestFaultInjectTorn(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	scribble(t, a, 1)
 	scribble(t, b, 2)
@@ -159,7 +159,7 @@ func TestFaultInjectTorn(t *testing.T) {
 
 // A delay is as long as it says, and holds up nothing else, on the same queue.
 func TestFaultInjectDelay(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	const delay = 3 * time.Second
 	a := nullBlk(t, 64)
 	s := inject(t, pathDisks(a)+"[device.data]\nqueues = 1\ntable = \"0 100000 linear a 0\"\n",
@@ -198,7 +198,7 @@ func TestFaultInjectDelay(t *testing.T) {
 
 // What hangs is not answered, and holds up neither other I/O nor the end: then it has EIO.
 func TestFaultInjectHang(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a := nullBlk(t, 64)
 	s := inject(t, pathDisks(a)+tableDevice("data", "0 100000 linear a 0"), `disk = "a"; op = "write"; range = "50000s+80s"; action = "hang"`)
 	fd, p := openDirect(t, s.dev["data"]), pages(t, 4096)
@@ -239,7 +239,7 @@ func TestFaultInjectHang(t *testing.T) {
 
 // A file system is told of a write that its disk has lost, and works beside it.
 func TestFaultInjectFileSystem(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a := nullBlk(t, 64)
 	s := inject(t, pathDisks(a)+tableDevice("data", "0 131072 linear a 0"), `disk = "a"; op = "write"; range = "44MiB+1MiB"; count = 1; action = "eio"`)
 	node, dir := s.dev["data"], filepath.Join(t.TempDir(), "m")
@@ -280,7 +280,7 @@ func TestFaultInjectFileSystem(t *testing.T) {
 // A copy with faults: what the result says is copied is, what it says is not is not, and what lies behind is untouched; by a
 // server, and without one.
 func TestFaultInjectCopy(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 16), nullBlk(t, 16)
 	toml := pathDisks(a, b) + tableDevice("x", "0 20000 linear a 8") + tableDevice("y", "0 20000 linear b 1000")
 	scribble(t, a, 1)
@@ -357,7 +357,7 @@ func TestFaultInjectCopy(t *testing.T) {
 
 // An NVMe Copy that ends with a status: the source ranges before the one it names count, the rest is read and written, or not.
 func TestFaultInjectNVMeCopy(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	node := "/dev/" + nvmeBySerial(t, "cpa")
 	toml := pathDisks(node) + tableDevice("x", "0 4096 striped 2 8 a 0 a 4096") + tableDevice("y", "0 4096 linear a 16384")
 	var p planned

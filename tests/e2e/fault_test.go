@@ -221,7 +221,7 @@ func dmSwap(t testing.TB, name, table string) {
 
 // Errors that are not EIO come through with their own number, as through dm.
 func TestErrno(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	both := func(t *testing.T, ours, dms string, sectors int, prepare func(), want unix.Errno) {
 		s := up(t, pathDisks(ours)+tableDevice("data", fmt.Sprintf("0 %d linear a 0", sectors)))
 		ref := dmCreate(t, "ref", fmt.Sprintf("0 %d linear %s 0", sectors, dms))

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,21 @@ import (
 
 // soak scales the tests that can be longer.
 var soak = os.Getenv("UBLK_LINEAR_SOAK") != ""
+
+// sampled is what make test asks for.
+var sampled = os.Getenv("UBLK_LINEAR_SAMPLE") != ""
+
+// anyKernel is for a test of what is not of the kernel: in make test, which runs on two kernels side by side, it runs on one of
+// them, by its name.
+func anyKernel(t testing.TB) {
+	t.Helper()
+	needGuest(t)
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.Name()))
+	if newest := h.Sum32()&1 == 0; sampled && newest != has616(t) {
+		t.Skip("in make test it runs on the other kernel; make e2e runs it here")
+	}
+}
 
 // scaled is n, and many times that in a soak.
 func scaled(n, many int) int {

@@ -17,7 +17,7 @@ import (
 // once and few more, however many there are, and so have the events, with the number; and the disk that does not fail has
 // none. A reload leaves the counters as they are.
 func TestHealth(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	const size = 64 << 11
 	bad := dmCreate(t, "health", badTable(nullBlk(t, 64), size))
 	text := pathDisks(bad, nullBlk(t, 64)) + tableDevice("data", fmt.Sprintf("0 %d linear a 8\n%d 1024 linear b 0", size-8, size-8))

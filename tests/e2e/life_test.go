@@ -256,7 +256,7 @@ func orphan(t testing.TB, s *server) {
 
 // Devices come and go while somebody opens them, as udev does.
 func TestCycles(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	file := writeConfig(t, lifeConfig(a, b))
 	stop := make(chan struct{})
@@ -317,7 +317,7 @@ func TestCycles(t *testing.T) {
 // A server's threads and open files do not grow with what it does: with I/O, with requests to its control socket, or with
 // who opens and closes its device.
 func TestServerSteady(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	// The Go runtime starts a thread whenever none is idle while one blocks, and keeps it: how many depends on the machine.
 	// What leaked once per action would be many times this.
 	const actions, slack = 200, 16

@@ -8,7 +8,7 @@ import (
 // offloaded whole, what its limits do not hold is many commands, and the data is memmove's. One that refuses copies is copied
 // by reading and writing.
 func TestSimulatedCopy(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	const more = "mssrl = 128\nmcl = 256\nmsrc = 3\n"
 	s := up(t, "version = 1\n[disk.a]\nmemory = \"24MiB\"\n[disk.a.copy]\nmethod = \"nvme\"\ndomain = \"n\"\nseed = 3\nlatency = \"1ms\"\n"+more+
 		"[disk.b]\nmemory = \"24MiB\"\n[disk.b.copy]\nmethod = \"nvme\"\ndomain = \"n\"\nmisbehave = [\"lba-late\", \"limits-late\", \"overlap-forward\"]\n"+more+

@@ -142,7 +142,7 @@ func (m *manager) show(unit string) map[string]string {
 // systemd starts the unit, starts a server that was killed again while its device is mounted and written to, reloads, and
 // stops; and does not start again what has an invalid file.
 func TestSystemd(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	a, b := nullBlk(t, 200, "cache_size=4"), nullBlk(t, 200)
 	const etc, unit = "/etc/ublk-linear", "ublk-linear@volumes.service"

@@ -234,7 +234,7 @@ func (r *rig) run(t *testing.T, v vector) {
 // The 41 requests and 4 flushes whose ways through dm are known, on dm itself and on devices with the same tables: what is
 // written is where the vector says and nothing else changes on any disk, and so for reads, discards, zeroing.
 func TestVectors(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	v := loadVectors(t)
 	t.Run("null_blk", func(t *testing.T) {
 		v.test(t, func(t *testing.T, n int) []string {

@@ -193,7 +193,7 @@ func lunDisk(name string, l *lun, copy string) string {
 
 // The ability is what LIO says, of a disk and of a partition, and what `limits` prints; with emulate_3pc off it is none.
 func TestXCopyRead(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, _, c := twoLUNs(t)
 	read := func(node string, ro bool) limits.Copy {
 		t.Helper()
@@ -241,7 +241,7 @@ func TestXCopyRead(t *testing.T) {
 // Copies inside a LUN and between two: the commands that the kernel saw are those of the plan, the bytes are memmove's, and
 // nothing but what must be goes through the host.
 func TestXCopy(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b, c := twoLUNs(t)
 	node := map[string]string{"a": a.node, "b": b.node, "c": c.node}
 	s := up(t, "version = 1\n"+lunDisk("a", a, `domain = "lio"`)+lunDisk("b", b, `domain = "lio"`)+lunDisk("c", c, "")+
@@ -310,7 +310,7 @@ func TestXCopy(t *testing.T) {
 
 // Two LUNs do not copy to each other unless the file says that they do.
 func TestXCopyDomains(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b, _ := twoLUNs(t)
 	s := up(t, "version = 1\n"+lunDisk("a", a, "")+lunDisk("b", b, "")+tableDevice("la", "0 8192 linear a 0")+tableDevice("lb", "0 8192 linear b 0"))
 	scribble(t, s.dev["la"], 3)
@@ -328,7 +328,7 @@ func TestXCopyDomains(t *testing.T) {
 
 // A partition as a disk: the start is added, and nothing outside changes.
 func TestXCopyPartition(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, _, _ := twoLUNs(t)
 	scribble(t, a.node, 77)
 	parts := addParts(t, a.node, 2056, 40008)
@@ -352,7 +352,7 @@ func TestXCopyPartition(t *testing.T) {
 
 // A disk that stops to do third-party copies: one command finds out, the others are not sent, and the bytes are right.
 func TestXCopyRefused(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, _, _ := twoLUNs(t)
 	s := up(t, "version = 1\n"+lunDisk("a", a, "mssrl = 512\nmcl = 512")+tableDevice("x", "0 32768 linear a 0"))
 	scribble(t, s.dev["x"], 9)
@@ -376,7 +376,7 @@ func TestXCopyRefused(t *testing.T) {
 
 // TestConformXCopy: LIO does what SPC-4 says, as far as it is asked, and nothing outside the region changes.
 func TestConformXCopy(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, _, c := twoLUNs(t)
 	var list struct{ Scenarios []struct{ Name string } }
 	if code := tool(t, &list, "conform", "--list"); code != 0 {
