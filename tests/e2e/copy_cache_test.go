@@ -28,6 +28,7 @@ func cached(t *testing.T, node string) func() uint64 {
 
 // A copy that is emulated leaves nothing in the page cache: not of the disks, not of the devices, offline nor online.
 func TestCopyLeavesNoCache(t *testing.T) {
+	needGuest(t)
 	const n = 16 << 11
 	a, b := nullBlk(t, 16), nullBlk(t, 16)
 	toml := pathDisks(a, b) + tableDevice("v", "0 32768 linear a 0") + tableDevice("w", "0 32768 linear b 0")

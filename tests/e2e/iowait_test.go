@@ -33,6 +33,7 @@ func iowait(t *testing.T) time.Duration {
 
 // A server that nobody asks anything waits for requests, not for I/O.
 func TestIdleIsNotIOWait(t *testing.T) {
+	needGuest(t)
 	var u unix.Utsname
 	var major, minor int
 	if err := unix.Uname(&u); err != nil {

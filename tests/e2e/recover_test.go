@@ -245,15 +245,15 @@ func delayed(t testing.TB, name, disk string, ms int) (node string, again func(m
 }
 
 // fenceDelay is longer than a server takes to come up without waiting, on a slow machine.
-const fenceDelay = 15 * time.Second
+const fenceDelay = 10 * time.Second
 
 // A write that is on its way to a disk when the server dies lands before the next server begins, never over what is written
 // then: the disk cannot be had before.
 func TestFence(t *testing.T) {
 	needGuest(t)
 	const at = 64 // sectors
-	run := func(t *testing.T, toml, under string, slow func(ms int), offset int64) {
-		file := writeConfig(t, onCrash(toml, "queue"))
+	run := func(t *testing.T, path, toml, under string, slow func(ms int), offset int64) {
+		file := writeConfig(t, strings.Replace(onCrash(toml, "queue"), "on_crash", fmt.Sprintf("data_path = %q\non_crash", path), 1))
 		s, err := tryUp(t, file)
 		if err != nil {
 			t.Fatal(err)
@@ -275,7 +275,8 @@ func TestFence(t *testing.T) {
 			t.Error("a write that nobody carried out is acknowledged")
 		}
 		t.Logf("killed %v after the write began", time.Since(begun).Round(time.Millisecond))
-		if has(t, under, offset+at*512, old) {
+		// With zero copy the process itself does not end before: its write holds a page of the driver's request.
+		if path == "buffer" && has(t, under, offset+at*512, old) {
 			t.Fatal("the write had landed before: the test says nothing")
 		}
 		if s, err = tryUp(t, file); err != nil {
@@ -297,12 +298,17 @@ func TestFence(t *testing.T) {
 		_ = unix.Close(fd)
 		s.down()
 	}
-	t.Run("block", func(t *testing.T) {
-		cleared(t)
-		base := nullBlk(t, 64)
-		node, slow := delayed(t, "fence", base, 0)
-		run(t, pathDisks(node)+tableDevice("data", "0 8192 linear a 0"), base, slow, 0)
-	})
+	for _, path := range []string{"buffer", "zero-copy"} {
+		t.Run("block/"+path, func(t *testing.T) {
+			if path == "zero-copy" && !has616(t) {
+				t.Skip("zero copy is of Linux 6.16")
+			}
+			cleared(t)
+			base := nullBlk(t, 64)
+			node, slow := delayed(t, "fence", base, 0)
+			run(t, path, pathDisks(node)+tableDevice("data", "0 8192 linear a 0"), base, slow, 0)
+		})
+	}
 	t.Run("file", func(t *testing.T) {
 		cleared(t)
 		node, slow := delayed(t, "fence", nullBlk(t, 160), 0)
@@ -314,7 +320,7 @@ func TestFence(t *testing.T) {
 			t.Fatal(err)
 		}
 		unix.Sync()
-		run(t, fmt.Sprintf("version = 1\n[disk.a]\nfile = %q\n", img)+tableDevice("data", "0 8192 linear a 0"), img, slow, 0)
+		run(t, "buffer", fmt.Sprintf("version = 1\n[disk.a]\nfile = %q\n", img)+tableDevice("data", "0 8192 linear a 0"), img, slow, 0)
 		slow(0)
 		unmount()
 	})
