@@ -418,7 +418,7 @@ func TestReloadCopies(t *testing.T) {
 	}
 	out := exits(t, 0, "reload", "--cancel-copies", "-c", s.file)
 	r := <-done
-	if !strings.Contains(out, "was ended after") || r.Complete || r.Bytes == 0 || r.Error != "a reload ended the copy" {
+	if !strings.Contains(out, "was ended after") || r.Complete || r.Emulated == 0 || r.Error != "a reload ended the copy" {
 		t.Errorf("%s: %+v", out, r)
 	}
 	if got := tableOf(t, s, "src"); got != words[1] {
