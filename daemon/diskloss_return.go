@@ -87,10 +87,8 @@ func (s *Server) returned(old, fresh *disk.Disk, ds disks, unflushed bool) {
 	s.health.returned(fresh, DiskReturn{Time: time.Now(), Unflushed: unflushed})
 	s.mu.Lock()
 	s.disks = ds
-	for _, e := range s.devices {
-		if slices.Contains(e.table.Disks(), target.Disk(slices.Index(ds, fresh))) {
-			e.epoch.Add(1) // a copy that was planned before does no more
-		}
+	for _, e := range s.on(slices.Index(ds, fresh)) {
+		e.epoch.Add(1) // a copy that was planned before does no more
 	}
 	before := s.renew()
 	s.mu.Unlock()
@@ -169,10 +167,7 @@ func (s *Server) fits(old, d *disk.Disk) error {
 	ds[at] = d
 	bottoms := ds.bottoms(s.file)
 	var errs []error
-	for _, e := range s.devices {
-		if !slices.Contains(e.table.Disks(), target.Disk(at)) {
-			continue
-		}
+	for _, e := range s.on(at) {
 		live := e.dev.Spec()
 		want := live
 		var err error
@@ -209,10 +204,17 @@ func (s *Server) usersOf(d *disk.Disk) (out []diskUser) {
 	if i < 0 {
 		return nil
 	}
-	at := target.Disk(i)
+	for _, e := range s.on(i) {
+		out = append(out, diskUser{e.conf.Name, target.Disk(i), e.conf.OnDiskLoss.Park(), e.dev})
+	}
+	return out
+}
+
+// on are the devices on the disk at a place in the list. The caller has mu.
+func (s *Server) on(at int) (out []*device) {
 	for _, e := range s.devices {
-		if slices.Contains(e.table.Disks(), at) {
-			out = append(out, diskUser{e.conf.Name, at, e.conf.OnDiskLoss.Park(), e.dev})
+		if slices.Contains(e.table.Disks(), target.Disk(at)) {
+			out = append(out, e)
 		}
 	}
 	return out

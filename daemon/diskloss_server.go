@@ -89,11 +89,11 @@ func (s *Server) goneUnder(devices ...string) error {
 			d := s.disks[at]
 			state, since := s.keeper.state(d, e.conf.Name)
 			if state == DiskParked || parked[at] > 0 {
-				when := "a moment ago"
+				when := "" // the keeper has not looked yet
 				if state != DiskPresent {
-					when = since.Format("15:04:05")
+					when = since.Format(" since 15:04:05")
 				}
-				return fmt.Errorf("device %s: disk %s is gone since %s, and %d commands wait for it: %w", e.conf.Name, d.Name(), when, parked[at], unix.EBUSY)
+				return fmt.Errorf("device %s: disk %s is gone%s, and %d commands wait for it: %w", e.conf.Name, d.Name(), when, parked[at], unix.EBUSY)
 			}
 		}
 	}

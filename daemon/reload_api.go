@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/config"
 )
 
 // Bounds and defaults of a reload.
@@ -112,6 +114,13 @@ func (e *ReloadError) add(err error) {
 		e.Busy = append(e.Busy, err)
 	default:
 		e.Invalid = append(e.Invalid, err)
+	}
+}
+
+// addEach adds problems, each by itself.
+func (e *ReloadError) addEach(ps config.Problems) {
+	for i := range ps {
+		e.add(ps[i : i+1])
 	}
 }
 

@@ -75,9 +75,7 @@ func planReload(from *running, f *config.File, r *ReloadRequest) (*reloadPlan, e
 // checkFacts runs the geometry rules with what is known of the disks.
 func (p *reloadPlan) checkFacts(f *config.File, wrong *ReloadError) bool {
 	ps := f.Check(p.seats.facts()).Errors()
-	for i := range ps {
-		wrong.add(ps[i : i+1])
-	}
+	wrong.addEach(ps)
 	return len(ps) == 0
 }
 
@@ -86,10 +84,7 @@ func (p *reloadPlan) fill(f *config.File, r *ReloadRequest) error {
 	var wrong ReloadError
 	p.steps, p.disks = nil, p.seats.diff(p.from.file, p.from.disks)
 	fits := p.checkFacts(f, &wrong) // if not, the limits of what cannot be are nobody's concern
-	ps := unknowable(f, os.DirFS("/sys"), p.seats.infos())
-	for i := range ps {
-		wrong.add(ps[i : i+1])
-	}
+	wrong.addEach(unknowable(f, os.DirFS("/sys"), p.seats.infos()))
 	tables, err := Tables(p.file)
 	if err != nil {
 		wrong.add(err)

@@ -225,13 +225,16 @@ func (s *Server) letGo(ctx context.Context, e *device) error {
 		return errors.Join(err, e.dev.Detach(ctx))
 	}
 	err := e.dev.Detach(ctx)
-	for d := range e.dev.Parked() {
-		// Its disk is gone since a moment ago. The driver does not send the device requests any more, and these would be in the way
-		// of going on with it: they fail.
-		e.dev.DiskLost(d)
-		err = e.dev.Detach(ctx)
+	parked := e.dev.Parked()
+	if len(parked) == 0 {
+		return err
 	}
-	return err
+	// Their disks are gone since a moment ago. The driver does not send the device requests any more, and these would be in the way
+	// of going on with it: they fail.
+	for d := range parked {
+		e.dev.DiskLost(d)
+	}
+	return e.dev.Detach(ctx)
 }
 
 // retake takes devices over that this server has just let go, each as it was.
