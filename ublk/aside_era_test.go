@@ -162,9 +162,7 @@ func TestUnflushed(t *testing.T) {
 	l.answer(0, 0, flushAll)
 	is("a flush", false)
 	// What is written while a flush is under way is not covered by it.
-	l.fakeDriver.mu.Lock()
-	l.stuck = true
-	l.fakeDriver.mu.Unlock()
+	l.stick()
 	l.give(0, 2, io(uapi.UBLK_IO_OP_WRITE, 256, 8)) // answered before it
 	l.give(0, 1, flushAll)
 	eventually(t, "commands", func() bool { return l.dev.InFlight(2) == 2 })

@@ -142,9 +142,7 @@ func TestParkedAndLost(t *testing.T) {
 // What was on its way to a disk that nobody waits for fails with what it is answered.
 func TestParkedAndLostMeanwhile(t *testing.T) {
 	l := loseDisks(t)
-	l.fakeDriver.mu.Lock()
-	l.stuck = true
-	l.fakeDriver.mu.Unlock()
+	l.stick()
 	l.vanish(0, unix.ENODEV)
 	l.give(0, 0, io(uapi.UBLK_IO_OP_WRITE, 0, 8))
 	eventually(t, "command", func() bool { return l.dev.InFlight(0) == 1 })
@@ -181,9 +179,7 @@ func TestStopEndsParked(t *testing.T) {
 // A disk is not replaced while a command is on the old one: what is aside is sent behind that.
 func TestBackWaitsForWhatIsInFlight(t *testing.T) {
 	l := loseDisks(t)
-	l.fakeDriver.mu.Lock()
-	l.stuck = true
-	l.fakeDriver.mu.Unlock()
+	l.stick()
 	l.give(0, 0, io(uapi.UBLK_IO_OP_WRITE, 0, 8))
 	eventually(t, "command", func() bool { return l.dev.InFlight(0) == 1 })
 	l.away(0)

@@ -17,9 +17,7 @@ import (
 func TestDetachWaitsForWhatIsUnderWay(t *testing.T) {
 	d := newDriver(t, every)
 	dev := d.live(RecoveryReissue)
-	d.mu.Lock()
-	d.stuck = true
-	d.mu.Unlock()
+	d.stick()
 	last := len(dev.queues) - 1
 	d.give(last, 1, readOf(0, 8))
 	r := d.ring(last)
@@ -40,9 +38,7 @@ func TestDetachWaitsForWhatIsUnderWay(t *testing.T) {
 	d.is(Live)
 	d.release()
 	d.answer(0, 0, readOf(0, 8))
-	d.mu.Lock()
-	d.stuck = true
-	d.mu.Unlock()
+	d.stick()
 	release, err := dev.Hold(t.Context(), part(0, 8))
 	if err != nil {
 		t.Fatal(err)
@@ -84,9 +80,7 @@ func TestDetachWaitsForWhatIsUnderWay(t *testing.T) {
 func TestQuiesce(t *testing.T) {
 	d := newDriver(t, every)
 	dev := d.live(RecoveryQueue)
-	d.mu.Lock()
-	d.stuck = true
-	d.mu.Unlock()
+	d.stick()
 	last := len(dev.queues) - 1
 	d.give(last, 1, readOf(0, 8))
 	r := d.ring(last)
@@ -171,9 +165,7 @@ func TestDiskStats(t *testing.T) {
 	if s := dev.Stalled(0); s != nil {
 		t.Errorf("stalled: %+v", s)
 	}
-	d.mu.Lock()
-	d.stuck = true
-	d.mu.Unlock()
+	d.stick()
 	d.give(0, 1, readOf(16, 8))
 	r := d.ring(0)
 	eventually(t, "command", func() bool { return r.flying() == 1 })

@@ -151,6 +151,13 @@ func (r *fakeRing) finish() {
 	r.waiting = nil
 }
 
+// stick has disk commands stay in flight from now on, until release.
+func (d *fakeDriver) stick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stuck = true
+}
+
 // release lets disk commands end, now and from now on.
 func (d *fakeDriver) release() {
 	d.mu.Lock()

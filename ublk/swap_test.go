@@ -55,9 +55,7 @@ func TestSwap(t *testing.T) {
 	queues := len(dev.queues)
 	last := queues - 1
 	d.answer(0, 0, readOf(0, 8))
-	d.mu.Lock()
-	d.stuck = true
-	d.mu.Unlock()
+	d.stick()
 	d.give(last, 1, readOf(0, 8))
 	eventually(t, "command", func() bool { return d.ring(last).flying() == 1 })
 
