@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,9 +81,7 @@ func (m *soaking) start() {
 
 func (m *soaking) reload(flags ...string) {
 	m.t.Helper()
-	if err := os.WriteFile(m.file, []byte(m.config()), 0o600); err != nil {
-		m.t.Fatal(err)
-	}
+	m.s.rewrite(m.config())
 	exits(m.t, 0, append([]string{"reload", "-c", m.file}, flags...)...)
 }
 
@@ -239,11 +236,6 @@ func TestSoak(t *testing.T) {
 	if rough.failed.Load() == 0 {
 		t.Error("the rough disk has not failed anything")
 	}
-	if out, err := exec.Command("ublk-linear", "down", "-c", m.file).CombinedOutput(); err != nil {
-		t.Errorf("down: %v\n%s", err, out)
-	}
-	if err := m.s.wait(); err != nil {
-		t.Errorf("%v\n%s", err, m.s.err)
-	}
+	m.s.down()
 	nothingLeft(t, m.disks[:]...)
 }
