@@ -626,17 +626,25 @@ func has616(t testing.TB) bool {
 	return has
 }
 
-// quiesces is asked once, before there is a server (needGuest): asking ends a thread, and a server that was started by
-// that thread ends with it.
-var quiesces = sync.OnceValues(func() (bool, error) {
-	f, err := daemon.Features()
+// features are asked once, before there is a server (needGuest): asking ends a thread, and a server that was started by that
+// thread ends with it.
+var features = sync.OnceValues(daemon.Features)
+
+func hasFeature(name string) (bool, error) {
+	f, err := features()
 	for _, x := range f {
-		if x.Name == "QUIESCE" {
+		if x.Name == name {
 			return x.Has, nil
 		}
 	}
 	return false, err
-})
+}
+
+func quiesces() (bool, error) { return hasFeature("QUIESCE") }
+
+// scansLater says whether START_DEV leaves the partition tables to a worker. The feature is newer than that, and came with
+// it to 7.0.
+func scansLater() (bool, error) { return hasFeature("NO_AUTO_PART_SCAN") }
 
 // A mounted file system does not notice that its server was killed and another one came.
 func TestFileSystemOverCrash(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -177,11 +178,20 @@ func (r *tracer) stop(tid int) {
 	}
 	r.killed = true
 	kill := func() { _ = unix.Kill(r.pid, unix.SIGKILL) }
-	if r.inside > 0 {
+	if r.inside > 0 && !(startScans.Load() && r.starting()) {
 		time.AfterFunc(r.inside, kill)
 		return
 	}
 	kill() // the call is not made
+}
+
+// startScans is set while a traced program starts devices with a driver that reads their partition tables within START_DEV.
+var startScans atomic.Bool
+
+// starting says whether the last step is START_DEV, or the end of a recovery.
+func (r *tracer) starting() bool {
+	n := len(r.steps)
+	return n > 1 && r.steps[n-1] == "control command" && r.steps[n-2] == "fetch"
 }
 
 // own says whether a thread is the program's.
