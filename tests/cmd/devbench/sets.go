@@ -162,9 +162,14 @@ func builds(b *bencher, _ bool) error {
 		return nil
 	}
 	l := &line{}
-	b.stripes(l, 4, legMiB, 1, false, "buffer", "zero-copy")
+	b.stripes(l, 4, legMiB, 1, false, "zero-copy")
+	if b.kublk != "" {
+		d, err := b.disks(4, legMiB, false)
+		l.add(nil, err)
+		l.add(b.kernelServer("kublk stripe, zero-copy", 1, append([]string{"stripe", "--auto_zc"}, d...)...))
+	}
 	if l.err != nil {
 		return l.err
 	}
-	return b.rotate("builds", 0, []job{read32, mid, {"256K random read, QD8", "randread", "256k", 8, 1}, big, bigOut}, l.all)
+	return b.rotate("builds", 0, []job{read1, write1, read32, write32, mid, big, bigOut}, l.all)
 }
