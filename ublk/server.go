@@ -134,7 +134,7 @@ func (s *server) run() {
 	_ = unix.SchedSetaffinity(0, &s.mask) // a hint: a cpuset may forbid it
 	depth, fan := s.dev.spec.Depth, s.mapper.Fan()
 	ops := opsFor(depth, fan)
-	r, err := s.dev.c.ring(uring.Options{Entries: uint32(min(4096, 2*depth+64)), CQEntries: uint32(min(65536, depth+ops+1)), Deferred: true})
+	r, err := s.dev.c.ring(uring.Options{Entries: uint32(min(4096, 2*depth+64)), CQEntries: uint32(min(65536, depth+ops+1)), Deferred: true, Brief: true})
 	if err != nil {
 		s.ready <- err
 		return

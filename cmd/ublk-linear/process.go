@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -69,6 +70,9 @@ func prepareProcess() []loss {
 	_, _ = time.Now().Zone() // reads /etc/localtime: not when the first line is logged
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0)) // half of them may be with a queue that waits in the kernel (ublk/internal/uring/brief.go)
 	}
 	return out
 }

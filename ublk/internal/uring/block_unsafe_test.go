@@ -5,10 +5,11 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
 
 // echo is a process that answers a byte a while later. It is this program with that in its environment.
@@ -23,7 +24,7 @@ func init() {
 		if n, err := os.Stdin.Read(b); n != 1 || err != nil {
 			os.Exit(0)
 		}
-		time.Sleep(50 * time.Microsecond) // a disk
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 50000}, nil) // a disk
 		_, _ = os.Stdout.Write(b)
 	}
 }
@@ -33,11 +34,7 @@ func init() {
 // where it does neither (and where the collector would have to wait). CPU time and voluntary context switches are those
 // of the whole process.
 func BenchmarkBlock(b *testing.B) {
-	for _, raw := range []bool{false, true} {
-		name := "Syscall"
-		if raw {
-			name = "RawSyscall"
-		}
+	for _, name := range []string{"Syscall", "RawSyscall", "Ring", "BriefRing"} {
 		b.Run(name, func(b *testing.B) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
@@ -53,16 +50,33 @@ func BenchmarkBlock(b *testing.B) {
 			if err := other.Start(); err != nil {
 				b.Fatal(err)
 			}
+			var r *Ring
+			switch name {
+			case "Ring":
+				r = newRing(b, Options{Entries: 8, Deferred: true})
+			case "BriefRing":
+				r = newRing(b, Options{Entries: 8, Deferred: true, Brief: true})
+				r.brief.limit = max(1, r.brief.limit)
+			}
 			buf := make([]byte, 1)
 			at := uintptr(unsafe.Pointer(&buf[0])) // the heap does not move, and buf is kept below
 			var before, after unix.Rusage
 			_ = unix.Getrusage(unix.RUSAGE_SELF, &before)
 			for b.Loop() {
 				_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(there[1]), at, 1)
-				if raw {
+				switch name {
+				case "RawSyscall":
 					_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(back[0]), at, 1)
-				} else {
+				case "Syscall":
 					_, _, _ = unix.Syscall(unix.SYS_READ, uintptr(back[0]), at, 1)
+				default:
+					e := r.SQE()
+					e.Opcode, e.FD, e.Addr, e.Len = uapi.IORING_OP_READ, int32(back[0]), uint64(at), 1
+					for _, ok := r.Next(); !ok; _, ok = r.Next() {
+						if err := r.Enter(1); err != nil {
+							b.Fatal(err)
+						}
+					}
 				}
 			}
 			_ = unix.Getrusage(unix.RUSAGE_SELF, &after)

@@ -20,6 +20,7 @@ type Options struct {
 	CQEntries uint32 // completion entries; 0: twice Entries
 	SQE128    bool   // 128-byte entries, for ublk's control commands
 	Deferred  bool   // SINGLE_ISSUER|DEFER_TASKRUN: completions are run only inside this thread's Enter
+	Brief     bool   // most waits are short (brief.go)
 
 	kernel *kernel // nil: the real one; tests put an older one here
 }
@@ -32,6 +33,7 @@ type Ring struct {
 	flags    uint32 // of every enter
 	features uint32 // IORING_FEAT_*
 	idleAt   *int   // nil: every wait is one for I/O
+	brief    brief
 	sqMask   uint32
 	cqMask   uint32
 	entries  uint32
@@ -97,6 +99,9 @@ func New(o Options) (_ *Ring, err error) {
 		return nil, fmt.Errorf("io_uring mmap argument: %w", err)
 	}
 	r.attach(&p)
+	if o.Brief {
+		r.brief.limit = mayWaitUntold()
+	}
 	if o.Deferred {
 		r.enlist(k)
 	}
@@ -133,12 +138,19 @@ func (r *Ring) Queued() uint32 { return r.tail - atomic.LoadUint32(r.khead) }
 func (r *Ring) Enter(wait uint32) error {
 	for {
 		atomic.StoreUint32(r.ktail, r.tail)
-		r.enters++
 		flags := r.flags
 		if r.idleAt != nil && *r.idleAt == 0 {
 			flags |= uapi.IORING_ENTER_NO_IOWAIT
 		}
-		errno := enter(r.enterFD, r.tail-atomic.LoadUint32(r.khead), wait, flags)
+		var done bool
+		var errno unix.Errno
+		if wait > 0 && r.brief.limit > 0 {
+			done, errno = r.briefly(wait, flags)
+		}
+		if !done {
+			r.enters++
+			errno = enter(r.enterFD, r.Queued(), wait, flags)
+		}
 		switch errno {
 		case 0, unix.EBUSY, unix.EAGAIN:
 			return nil

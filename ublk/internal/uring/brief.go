@@ -1,0 +1,95 @@
+package uring
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
+)
+
+// A thread that blocks in Syscall costs more than the switch: Go's runtime takes its processor away, its monitor thread is
+// woken for that and looks around at short intervals afterwards, and the thread has to get a processor again. A wait of which
+// the runtime is not told costs none of that, but keeps the processor. So a ring whose waits are usually short begins them
+// untold, and goes on in the ordinary way when somebody wants the processor, or the world to stop: that is a signal then
+// (runtime.preemptM), again and again until it is heard, and ends the wait with EINTR. The monitor thread sends it to whoever
+// has run for 10 ms, so no wait is longer than two of those.
+//
+// What may take long and cannot be interrupted, giving commands to a disk, is always told.
+
+// maxPenance is how many waits at most are made in the ordinary way behind those that were interrupted.
+const maxPenance = 63
+
+// untold is how many threads wait without the runtime's knowledge. There are never more than half of its processors: the others
+// serve who is not a queue.
+var untold atomic.Int32
+
+// mayWaitUntold is how many may.
+func mayWaitUntold() int32 {
+	if strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") {
+		return 0 // no signal would come
+	}
+	return int32(runtime.GOMAXPROCS(0) / 2)
+}
+
+// brief is the state of a ring whose waits are usually short.
+type brief struct {
+	limit   int32 // with how many threads it may be one that waits untold; 0: never
+	penance uint8 // waits still to be made in the ordinary way
+	penalty uint8 // how many those were, the last time
+}
+
+// briefly submits what is queued and waits untold. done is false when the wait is to go on; nothing of what was queued may be
+// submitted by then.
+// hot path
+func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
+	b := &r.brief
+	if b.penance > 0 {
+		b.penance--
+		return false, 0
+	}
+	if r.slow() {
+		r.enters++
+		errno = enter(r.enterFD, r.Queued(), 0, flags)
+		if errno != 0 || r.Ready() >= wait {
+			return true, errno
+		}
+	}
+	if untold.Add(1) > b.limit {
+		untold.Add(-1)
+		return false, 0
+	}
+	r.enters++
+	errno = enterUntold(r.enterFD, r.Queued(), wait, flags)
+	untold.Add(-1)
+	if r.Ready() >= wait {
+		b.penalty = 0
+		return true, errno
+	}
+	if errno != 0 && errno != unix.EINTR {
+		return true, errno
+	}
+	b.interrupted()
+	return false, 0
+}
+
+// interrupted has the next waits made in the ordinary way, twice as many as the last time.
+// hot path
+func (b *brief) interrupted() {
+	b.penalty = min(2*b.penalty+1, maxPenance)
+	b.penance = b.penalty
+}
+
+// slow is whether there is anything among the entries of the next enter but ublk's commands, which no disk can hold up.
+// hot path
+func (r *Ring) slow() bool {
+	for i := r.tail - r.Queued(); i != r.tail; i++ {
+		if r.entry(i&r.sqMask).Opcode != uapi.IORING_OP_URING_CMD {
+			return true
+		}
+	}
+	return false
+}

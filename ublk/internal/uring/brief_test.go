@@ -1,0 +1,188 @@
+package uring
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
+)
+
+// newBrief is a ring that waits untold, whatever the machine.
+func newBrief(t testing.TB) *Ring {
+	t.Helper()
+	if mayWaitUntold() == 0 && runtime.GOMAXPROCS(0) > 1 {
+		t.Skip("the runtime does not preempt here")
+	}
+	r := newRing(t, Options{Entries: 8, Deferred: true, Brief: true})
+	r.brief.limit = 4
+	return r
+}
+
+// poll queues a wait for a pipe to be readable.
+func (r *Ring) poll(fd int) {
+	e := r.SQE()
+	e.Opcode, e.FD, e.OpFlags = uapi.IORING_OP_POLL_ADD, int32(fd), unix.POLLIN
+}
+
+func pipe(t testing.TB) (in, out int) {
+	t.Helper()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = unix.Close(p[0]), unix.Close(p[1]) })
+	return p[0], p[1]
+}
+
+// Whatever a thread waits for without the runtime's knowledge, the world stops, the collector and others get on, and the
+// wait goes on in the ordinary way.
+func TestBriefHoldsNobodyUp(t *testing.T) {
+	const waiting = 2 // of 4 processors
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * waiting))
+	var outs [waiting]int
+	ended := make(chan error, waiting)
+	for i := range outs {
+		in, out := pipe(t)
+		outs[i] = out
+		begun := make(chan bool)
+		go func() {
+			r := newBrief(t)
+			r.poll(in)
+			begun <- true
+			err := r.Enter(1)
+			if c, ok := r.Next(); err == nil && (!ok || c.Res <= 0) {
+				err = unix.ENOMSG
+			}
+			ended <- err
+		}()
+		<-begun
+	}
+	done := make(chan bool)
+	go func() {
+		for range 50 {
+			runtime.GC()
+			time.Sleep(time.Millisecond) // others run, and the next finds them waiting again
+		}
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Error("the collector waits for who waits for a pipe")
+	case err := <-ended:
+		t.Fatal("a wait ended: ", err)
+	}
+	for _, out := range outs {
+		if _, err := unix.Write(out, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := untold.Load(); n != 0 {
+		t.Errorf("%d threads are counted as waiting", n)
+	}
+}
+
+// Nobody is preempted with GODEBUG=asyncpreemptoff=1, so nobody waits untold: the same holds.
+func TestBriefWithoutPreemption(t *testing.T) {
+	const off = "asyncpreemptoff=1"
+	if strings.Contains(os.Getenv("GODEBUG"), off) {
+		if r := newRing(t, Options{Entries: 8, Brief: true}); r.brief.limit != 0 {
+			t.Error("it may wait untold")
+		}
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestBriefWithoutPreemption$", "-test.v")
+	cmd.Env = append(os.Environ(), "GODEBUG="+off)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") && !strings.Contains(string(out), "--- SKIP") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Only ublk's commands are submitted by an untold enter.
+func TestBriefTellsOfDisks(t *testing.T) {
+	r := newBrief(t)
+	entries := func(opcodes ...uint8) {
+		for _, o := range opcodes {
+			e := r.SQE()
+			e.Opcode, e.FD = o, -1
+		}
+	}
+	for _, c := range []struct {
+		opcodes []uint8
+		slow    bool
+	}{
+		{nil, false},
+		{[]uint8{uapi.IORING_OP_URING_CMD, uapi.IORING_OP_URING_CMD}, false},
+		{[]uint8{uapi.IORING_OP_WRITE}, true},
+		{[]uint8{uapi.IORING_OP_URING_CMD, uapi.IORING_OP_READ, uapi.IORING_OP_URING_CMD}, true},
+		{[]uint8{uapi.IORING_OP_URING_CMD, uapi.IORING_OP_URING_CMD, uapi.IORING_OP_FSYNC}, true},
+	} {
+		entries(c.opcodes...)
+		if got := r.slow(); got != c.slow {
+			t.Errorf("%v: slow is %v", c.opcodes, got)
+		}
+		if err := r.Enter(0); err != nil {
+			t.Fatal(err)
+		}
+		for range c.opcodes { // they fail: there is no such file
+			if err := r.Enter(1); err != nil {
+				t.Fatal(err)
+			}
+			for _, ok := r.Next(); ok; _, ok = r.Next() {
+			}
+			if r.Ready() == 0 {
+				break
+			}
+		}
+	}
+}
+
+// A wait that lasts is interrupted by the runtime's monitor, and goes on told. The next are told at once, the more the oftener
+// that happens, until an untold one is short.
+func TestBriefPenance(t *testing.T) {
+	r := newBrief(t)
+	in, out := pipe(t)
+	r.poll(in)
+	go func() {
+		time.Sleep(200 * time.Millisecond) // the monitor wants 10
+		for end := time.Now().Add(30 * time.Second); untold.Load() != 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond) // it is a machine with others
+		}
+		_, _ = unix.Write(out, []byte{1})
+	}()
+	if err := r.Enter(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.Next(); !ok || r.brief.penance == 0 {
+		t.Fatalf("completion %v, %d waits are told", ok, r.brief.penance)
+	}
+	var b brief
+	for _, want := range []uint8{1, 3, 7, 15, 31, 63, 63} {
+		if b.interrupted(); b.penance != want {
+			t.Fatalf("%d waits are told, want %d", b.penance, want)
+		}
+	}
+	r.brief = brief{limit: 1, penance: 2, penalty: 3}
+	for i, want := range []uint8{3, 3, 0} { // told, told, untold
+		r.poll(in) // and not submitted with the wait, which would not be untold
+		if err := r.Enter(0); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Enter(1); err != nil {
+			t.Fatal(err)
+		}
+		r.Next()
+		if r.brief.penalty != want {
+			t.Errorf("wait %d: penalty %d, want %d", i, r.brief.penalty, want)
+		}
+	}
+}
