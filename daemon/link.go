@@ -23,14 +23,23 @@ const devLinks links = LinkDir
 
 func (l links) path(name string) string { return filepath.Join(string(l), name) }
 
+// folderTries is how often the folder is made again. Nobody is that unlucky.
+const folderTries = 1000
+
 // add gives a device its name: /dev/ublk-linear/NAME -> ../ublkbN, replaced in one step.
 func (l links) add(name, node string) error {
-	if err := os.MkdirAll(string(l), 0o755); err != nil {
-		return fmt.Errorf("link folder: %w", err)
-	}
 	l.unfinished(node)
 	tmp := l.path(fmt.Sprintf(".%s.%d", name, os.Getpid()))
-	if err := os.Symlink("../"+filepath.Base(node), tmp); err != nil {
+	var err error
+	for range folderTries {
+		if err = os.MkdirAll(string(l), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("link folder: %w", err)
+		}
+		if err = os.Symlink("../"+filepath.Base(node), tmp); !errors.Is(err, fs.ErrNotExist) {
+			break // else another server, whose last name went, has removed the folder since
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
 	if err := os.Rename(tmp, l.path(name)); err != nil {

@@ -162,3 +162,29 @@ func TestLinkCheck(t *testing.T) {
 		t.Error("another's:", err)
 	}
 }
+
+// Other servers' last names go meanwhile, and the folder with them.
+func TestLinkFolderGoes(t *testing.T) {
+	l := dev(t)
+	quit, gone := make(chan bool), make(chan bool)
+	go func() {
+		defer close(gone)
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+				l.sweep()
+			}
+		}
+	}()
+	for range 500 {
+		if err := l.add("data", "/dev/ublkb7"); err != nil {
+			t.Error(err)
+			break
+		}
+		l.remove("data", "/dev/ublkb7")
+	}
+	close(quit)
+	<-gone
+}
