@@ -119,6 +119,11 @@ func (q *queue) heed() {
 			return
 		}
 	}
+	fates, disks := q.fates, q.disks
+	// It may be later than the word, since this queue had not heard it, and is of before all the same.
+	ofBefore := func(d target.Disk) bool {
+		return int(d) < len(fates) && fates[d] == away || disks[d].FD != q.disks[d].FD
+	}
 	q.fates = nil
 	for d, w := range s.disks {
 		if w.backing != nil && q.disks[d].FD != w.backing.FD {
@@ -134,8 +139,11 @@ func (q *queue) heed() {
 	}
 	q.era, q.heard = s.era, s
 	q.takeOut(func(p parkedOp) (resend, fail bool) {
-		w, ok := s.disks[q.ops[p.op].disk]
+		d := q.ops[p.op].disk
+		w, ok := s.disks[d]
 		switch {
+		case w.resend && ofBefore(d):
+			return true, false
 		case !ok, w.fate == away, w.fate == there && p.at > w.asOf:
 			return false, false
 		case w.fate == lost:

@@ -214,6 +214,38 @@ func TestBackWaitsForWhatIsInFlight(t *testing.T) {
 	}
 }
 
+// What a queue puts aside after the word that the disk is back, because it has not heard it, is sent as well.
+func TestBackBeforeItIsHeard(t *testing.T) {
+	for _, same := range []bool{false, true} {
+		l := loseDisks(t)
+		l.vanish(0, unix.ENODEV)
+		l.give(0, 0, io(uapi.UBLK_IO_OP_WRITE, 0, 8))
+		l.waits(0, 1)
+		l.away(0)
+		l.mu.Lock()
+		delete(l.bad, firstFD)
+		l.mu.Unlock()
+		fresh := l.back(0)
+		if same {
+			fresh = nil
+		}
+		l.ring(0).setDeaf(true)
+		done := make(chan error, 1)
+		go func() { done <- l.dev.DiskBack(t.Context(), 0, fresh, false) }()
+		eventually(t, "the word", func() bool { return l.dev.loss.said.Load().disks[0].resend })
+		l.give(0, 1, io(uapi.UBLK_IO_OP_READ, 8, 8))
+		l.waits(0, 2)
+		l.ring(0).setDeaf(false)
+		l.dev.holds.ask(func(*gate) {})
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if a, b := l.result(0, 0), l.result(1, 0); a != 8*512 || b != 8*512 || len(l.dev.Parked()) != 0 {
+			t.Errorf("the same disk %v: answers %d, %d, %v aside", same, a, b, l.dev.Parked())
+		}
+	}
+}
+
 // A swap that fails behind the return goes back to the disk that is back, and one that does not has disks of its own.
 func TestSwapBehindBack(t *testing.T) {
 	l := loseDisks(t)
