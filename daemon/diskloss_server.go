@@ -76,6 +76,12 @@ func (s *Server) diskLoss(out *DiskStatus, e *device, at target.Disk, d *disk.Di
 	}
 }
 
+// gone says whether a disk has vanished and is looked for.
+func (s *Server) gone(d *disk.Disk) bool {
+	state, _ := s.keeper.state(d, "")
+	return state != DiskPresent
+}
+
 // goneUnder refuses what cannot be done while requests wait for a disk. Errors: EBUSY.
 func (s *Server) goneUnder(devices ...string) error {
 	s.mu.Lock()

@@ -179,4 +179,5 @@ func readPID(f *os.File) (pid int, what string) {
 func (i *Instance) forget() {
 	_ = os.Remove(i.Socket())
 	_ = os.Remove(i.statePath())
+	_ = os.Remove(i.statePath() + ".tmp")
 }

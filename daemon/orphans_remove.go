@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ func RemoveOrphans(ctx context.Context, r RemoveRequest) (RemoveResult, error) {
 		return out, err
 	}
 	defer c.Close()
+	defer devLinks.sweep() // whoever was killed in removing a device may have left its name
 	runDir := r.RunDir
 	if runDir == "" {
 		runDir = RunDir
@@ -66,7 +68,12 @@ func RemoveOrphans(ctx context.Context, r RemoveRequest) (RemoveResult, error) {
 		return out, err
 	}
 	out.Removed, err = removeAll(ctx, c, mine)
-	return out, errors.Join(err, forgetRemoved(mine, out.Removed))
+	err = errors.Join(err, forgetRemoved(mine, out.Removed))
+	if r.All {
+		release()
+		forgetGone(ctx, c, runDir, deviceIDs)
+	}
+	return out, err
 }
 
 // pick finds the orphans that are meant.
@@ -185,6 +192,37 @@ func removeAll(ctx context.Context, c devicer, all []hostOrphan) ([]DeviceInfo, 
 		gone = append(gone, d)
 	}
 	return gone, errors.Join(errs...)
+}
+
+// forgetGone clears what dead servers have written down and have no device of any more, as one does that was killed in the last
+// step of its end, or before the first device of its start. A server that lives has the lock.
+func forgetGone(ctx context.Context, c devicer, runDir string, ids func() []int) {
+	for _, kind := range []string{".json", ".json.tmp", ".sock"} {
+		left, _ := filepath.Glob(filepath.Join(runDir, "*-????????"+kind))
+		for _, path := range left {
+			inst := &Instance{dir: runDir, name: strings.TrimSuffix(filepath.Base(path), kind)}
+			sum, err := strconv.ParseUint(inst.name[len(inst.name)-8:], 16, 32)
+			if err != nil {
+				continue
+			}
+			lock, err := inst.Lock()
+			if err != nil {
+				continue
+			}
+			if !hasDevice(ctx, c, ids(), markMagic<<32|sum) {
+				inst.forget()
+			}
+			_ = lock.Close()
+		}
+	}
+}
+
+// hasDevice says whether there is a device with a mark, or may be.
+func hasDevice(ctx context.Context, c devicer, ids []int, mark uint64) bool {
+	return slices.ContainsFunc(ids, func(id int) bool {
+		i, err := c.Info(ctx, id)
+		return i.Mark == mark || err != nil && !errors.Is(err, unix.ENODEV)
+	})
 }
 
 // forgetRemoved takes the removed devices out of the states.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -196,6 +197,44 @@ func TestRemoveAll(t *testing.T) {
 	if len(left) != 1 || len(left[0].Devices) != 1 || left[0].Devices[0].ID != 8 {
 		t.Errorf("%+v", left)
 	}
+}
+
+// TestForgetGone: what is written of devices that are gone is cleared, unless a server lives, or anything is there of them.
+func TestForgetGone(t *testing.T) {
+	dir, c, ids := hostWorld(t)
+	three, four := instance(t, "th.ree.toml", dir), instance(t, "four.toml", dir)
+	for _, i := range []*Instance{three, four} {
+		writeSample(t, i.statePath(), sampleState(i.Config))
+		writeFile(t, i.Socket(), "")
+	}
+	writeFile(t, three.statePath()+".tmp", "{")
+	writeFile(t, filepath.Join(dir, "foreign.json"), "{}")
+	lock, err := four.Lock() // it starts, and has no device yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	forget := func(want string) {
+		t.Helper()
+		forgetGone(t.Context(), c, dir, func() []int { return ids })
+		var left []string
+		for _, p := range []string{"*.json*", "*.sock"} {
+			names, _ := filepath.Glob(filepath.Join(dir, p))
+			for _, n := range names {
+				left = append(left, strings.Split(filepath.Base(n), "-")[0]+filepath.Ext(n))
+			}
+		}
+		if got := strings.Join(left, " "); got != want {
+			t.Errorf("left: %s\nwant: %s", got, want)
+		}
+	}
+	c.bare = map[int]error{3: unix.EIO} // a device says nothing of itself
+	forget("foreign.json.json four.json one.json th.ree.json th.ree.tmp two.json four.sock th.ree.sock")
+	c.bare = nil
+	delete(c.infos, 7) // another one of it waits still
+	forget("foreign.json.json four.json one.json two.json four.sock")
+	delete(c.infos, 8)
+	forget("foreign.json.json four.json two.json four.sock")
 }
 
 // TestServerLives: a process that has the device's character node is told from one that has only its number.

@@ -61,12 +61,15 @@ func (s *Server) Reload(ctx context.Context, r ReloadRequest) (*ReloadResult, er
 	if err != nil {
 		return nil, err
 	}
+	var made *serverChanges
 	if err = plan.fill(f, &r); err == nil {
 		var stall time.Duration
-		stall, err = (&applier{plan: plan, out: newServerChanges(s, plan)}).apply(context.WithoutCancel(ctx))
+		made = newServerChanges(s, plan)
+		stall, err = (&applier{plan: plan, out: made}).apply(context.WithoutCancel(ctx))
 		out.Stall = stall.Seconds()
 	}
 	if mixed := (*MixedError)(nil); errors.As(err, &mixed) {
+		made.done() // copies go by what the devices have now
 		s.log.Error("reload failed halfway", "err", err)
 		s.events.publish(Event{Kind: ReloadFailed, Error: err.Error()})
 		return nil, err // what is open may be in use
@@ -103,7 +106,7 @@ func (s *Server) running() *running {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &running{file: s.file, disks: s.disks, resize: s.control.Features().Has(ublk.UpdateSize), mark: s.inst.Mark(), links: devLinks,
-		options: &disk.Options{Logger: s.log, Served: servedBy(s.inst.dir)}, inUse: inUseForLong}
+		options: &disk.Options{Logger: s.log, Served: servedBy(s.inst.dir)}, inUse: inUseForLong, gone: s.gone}
 	for _, d := range s.devices {
 		r.devices = append(r.devices, runningDevice{conf: d.conf, table: d.table, spec: d.dev.Spec(), node: d.dev.Node()})
 	}

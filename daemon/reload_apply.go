@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ublk-go/ublk-linear/ublk"
@@ -32,8 +33,9 @@ type changes interface {
 	freeze(ctx context.Context, s *step) (thaw func(), err error)
 	// flush makes durable what was written to the disks that a device leaves.
 	flush(s *step) error
-	// note makes the new tables, or the old ones, those that the server tells of and writes down.
-	note(new bool) error
+	// note makes the new tables, or the old ones but those of the devices in kept, those that the server tells of and writes
+	// down.
+	note(new bool, kept map[string]bool) error
 	// backings are the disks as the old tables, or the new ones, number them.
 	backings(new bool) []ublk.Backing
 	// done says that all is done; what is asked for from now on finds the new. It cannot fail.
@@ -45,8 +47,8 @@ type applier struct {
 	plan *reloadPlan
 	out  changes
 	undo []undo
-	let  []func() // let go on what was suspended
-	kept int      // devices that could not be given their old table back
+	let  []func()        // let go on what was suspended
+	kept map[string]bool // devices that have their new table and cannot be rid of it
 }
 
 // undo takes one step back.
@@ -68,6 +70,7 @@ func (a *applier) did(not string, do func(ctx context.Context) error) {
 // Whatever fails, everything is taken back in reverse; a *MixedError says what could not be.
 func (a *applier) apply(ctx context.Context) (stall time.Duration, err error) {
 	var begun time.Time
+	a.kept = map[string]bool{}
 	defer func() {
 		if err != nil {
 			err = a.back(context.WithoutCancel(ctx), err)
@@ -103,8 +106,8 @@ func (a *applier) apply(ctx context.Context) (stall time.Duration, err error) {
 			return 0, fmt.Errorf("device %s: %w", s.name, err)
 		}
 	}
-	a.did("the state names the new tables", func(context.Context) error { return a.noteBack() })
-	if err := a.out.note(true); err != nil {
+	a.did("the state, which the next server goes by, may name the new tables", func(context.Context) error { return a.noteBack() })
+	if err := a.out.note(true, nil); err != nil {
 		return 0, err
 	}
 	for s := range a.each((*step).remaps) {
@@ -116,7 +119,7 @@ func (a *applier) apply(ctx context.Context) (stall time.Duration, err error) {
 		if err := a.out.start(ctx, s); err != nil {
 			return 0, err
 		}
-		a.did("device "+s.name+" is there", func(ctx context.Context) error { return a.out.remove(ctx, s) })
+		a.did("device "+s.name+" is there", func(ctx context.Context) error { return a.keeps(s, a.out.remove(ctx, s)) })
 	}
 	for s := range a.each(func(s *step) bool { return s.remaps() && s.table.Sectors() > s.old.table.Sectors() }) {
 		if err := a.resize(ctx, s); err != nil {
@@ -162,26 +165,36 @@ func (a *applier) swap(ctx context.Context, s *step) error {
 		return err
 	}
 	a.did("device "+s.name+" has the new table", func(ctx context.Context) error {
-		err := dev.Swap(ctx, s.old.table, a.out.backings(false))
-		if err != nil {
-			a.kept++
-		}
-		return err
+		return a.keeps(s, dev.Swap(ctx, s.old.table, a.out.backings(false)))
 	})
 	return nil
 }
 
-// noteBack has the old tables written down again; but when every device that changes has kept its new one, that stays: a
-// server that comes after a crash would serve them by another table than they were written by.
-func (a *applier) noteBack() error {
-	n := 0
-	for range a.each((*step).remaps) {
-		n++
+// keeps notes that a device has its new table still, when that could not be taken back.
+func (a *applier) keeps(s *step, err error) error {
+	if err != nil {
+		a.kept[s.name] = true
 	}
-	if n > 0 && a.kept == n {
+	return err
+}
+
+// noteBack has the old tables written down again, but for devices that keep their new one: a server that comes after a crash
+// would serve them by another table than they were written by.
+func (a *applier) noteBack() error {
+	err := a.out.note(false, a.kept)
+	if err == nil {
 		return nil
 	}
-	return a.out.note(false)
+	var not []string
+	for s := range a.each((*step).remaps) {
+		if !a.kept[s.name] {
+			not = append(not, s.name)
+		}
+	}
+	if len(not) > 0 {
+		err = fmt.Errorf("which is not so of %s: %w", strings.Join(not, ", "), err)
+	}
+	return err
 }
 
 func (a *applier) resize(ctx context.Context, s *step) error {

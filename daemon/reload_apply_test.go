@@ -24,18 +24,21 @@ type fakeLive struct {
 	length    uint64 // of the table
 	sectors   uint64 // that the driver knows
 	fresh     bool   // has the disks of the new file
+	has       bool   // has its new table
 	suspended int
 	frozen    int
 	silent    int // how many resizes are not answered
 }
 
-// fakeWorld is a server's devices, and a fault: the call that fails, counted from 1; and every one behind it that takes
-// something back, if broken.
+// fakeWorld is a server's devices, and a fault: the call that fails, counted from 1; and, if broken, some of those behind it
+// that take something back.
 type fakeWorld struct {
 	t       *rapid.T
 	devices map[string]*fakeLive
 	stopped map[string]*fakeLive
-	noted   bool                 // the state has the new tables
+	noted   map[string]bool      // the devices whose new tables the state has; nil: none, of others neither
+	names   []string             // of the devices of the new file
+	torn    bool                 // the state could not be put right
 	lengths map[string][2]uint64 // of the old and the new tables of devices that change
 	isDone  bool
 	calls   int
@@ -52,10 +55,10 @@ var errFault = errors.New("fault")
 func (w *fakeWorld) adoptable() {
 	for name, l := range w.lengths {
 		if d, written := w.devices[name], l[0]; d != nil {
-			if w.noted {
+			if w.noted[name] {
 				written = l[1]
 			}
-			if d.sectors > written && !(w.failed && w.broken) {
+			if d.sectors > written && !w.torn {
 				w.t.Fatalf("%s has %d sectors, and its table as written down %d: %v", name, d.sectors, written, w.said)
 			}
 		}
@@ -66,7 +69,7 @@ func (w *fakeWorld) call(format string, a ...any) error {
 	w.said = append(w.said, fmt.Sprintf(format, a...))
 	w.adoptable()
 	if w.failed {
-		if w.broken {
+		if w.broken && rapid.Bool().Draw(w.t, "breaks") {
 			return errFault
 		}
 		return nil
@@ -105,6 +108,7 @@ func (d *fakeLive) Swap(_ context.Context, m ublk.Mapper, disks []ublk.Backing) 
 		}
 	}
 	d.table, d.length, d.fresh = m.(*remap.Table).Lines(slot), m.Sectors(), len(disks) == 2
+	d.has = d.fresh
 	return nil
 }
 
@@ -151,6 +155,7 @@ func (w *fakeWorld) start(_ context.Context, s *step) error {
 	err := w.call("start %s", s.name)
 	if err == nil {
 		w.put(s.name, s.table, true)
+		w.devices[s.name].has = true
 	}
 	return err
 }
@@ -176,11 +181,15 @@ func (w *fakeWorld) freeze(_ context.Context, s *step) (func(), error) {
 
 func (w *fakeWorld) flush(s *step) error { return w.call("flush %s", s.name) }
 
-func (w *fakeWorld) note(fresh bool) error {
-	err := w.call("note %v", fresh)
+func (w *fakeWorld) note(fresh bool, kept map[string]bool) error {
+	err := w.call("note %v, kept %v", fresh, kept)
 	if err == nil || fresh { // one that failed may be written, or not
-		w.noted = fresh
+		w.noted = map[string]bool{}
+		for _, name := range w.names {
+			w.noted[name] = fresh || kept[name]
+		}
 	}
+	w.torn = err != nil && !fresh
 	return err
 }
 
@@ -241,6 +250,11 @@ func TestApplyAllOrNothing(t *testing.T) {
 		for i := range rapid.IntRange(0, 2).Draw(t, "go") {
 			add(fmt.Sprint("g", i), drawTable(t, "old"), nil)
 		}
+		for i := range p.steps {
+			if p.steps[i].conf != nil {
+				w.names = append(w.names, p.steps[i].name)
+			}
+		}
 		before := w.served()
 		after := map[string]string{}
 		for i := range p.steps {
@@ -267,7 +281,20 @@ func TestApplyAllOrNothing(t *testing.T) {
 					t.Fatalf("%s is %s, and nobody says so: %v", name, is, err)
 				}
 			}
+			both := map[bool]bool{}
+			for name, d := range w.devices {
+				if d.has != w.noted[name] && name[0] != 'g' && !w.torn {
+					t.Fatalf("the state has the new table of %s %v, and the device %v: %v", name, w.noted[name], d.has, w.said)
+				}
+				both[d.has] = both[d.has] || name[0] == 'c'
+			}
+			if w.torn != strings.Contains(said, "the state") {
+				t.Fatalf("the state is not what it should be %v: %v", w.torn, err)
+			}
 			seen["mixed"] = true
+			if both[true] && both[false] && !w.torn {
+				seen["mixed, one device with the old table and one with the new"] = true
+			}
 			return
 		case err != nil:
 			want, what = before, "taken back"
@@ -280,7 +307,7 @@ func TestApplyAllOrNothing(t *testing.T) {
 				seen["failed to grow behind a start"] = true
 			}
 		default:
-			if w.failed || !w.isDone || !w.noted {
+			if w.failed || !w.isDone {
 				t.Fatal("it failed, and nobody says so", w.said)
 			}
 		}
@@ -288,11 +315,13 @@ func TestApplyAllOrNothing(t *testing.T) {
 		if d := cmp.Diff(want, w.served()); d != "" {
 			t.Fatalf("not %s (%v):\n%s\n%v", what, err, d, w.said)
 		}
-		if w.noted != (err == nil) {
-			t.Fatalf("the state is of the new file: %v, %v", w.noted, err)
+		for _, name := range w.names {
+			if w.noted[name] != (err == nil) {
+				t.Fatalf("the state is of the new file: %v, %v", w.noted, err)
+			}
 		}
 	}
-	for _, all := 0, []string{"mixed", "applied", "taken back", "failed stop", "failed freeze", "failed suspend", "failed flush", "failed note", "failed swap", "failed start", "failed resize", "failed to grow behind a start"}; ; {
+	for _, all := 0, []string{"mixed", "mixed, one device with the old table and one with the new", "applied", "taken back", "failed stop", "failed freeze", "failed suspend", "failed flush", "failed note", "failed swap", "failed start", "failed resize", "failed to grow behind a start"}; ; {
 		rapid.Check(t, check)
 		missing := false
 		for _, x := range all {
@@ -317,7 +346,7 @@ func TestApplyUnanswered(t *testing.T) {
 	old, now := tables("512"), tables("1024")
 	for silent, noted := range map[int]bool{1: false, 2: true} {
 		rapid.Check(t, func(r *rapid.T) { // for the world's sake
-			w := &fakeWorld{t: r, devices: map[string]*fakeLive{}, stopped: map[string]*fakeLive{}, fault: -1}
+			w := &fakeWorld{t: r, devices: map[string]*fakeLive{}, stopped: map[string]*fakeLive{}, fault: -1, names: []string{"c"}}
 			w.put("c", old, false)
 			d := w.devices["c"]
 			d.silent = silent
@@ -334,7 +363,7 @@ func TestApplyUnanswered(t *testing.T) {
 			if noted && (d.length != 1024 || len(mixed.Not) != 2) || !noted && (d.length != 512 || d.sectors != 512 || d.fresh) {
 				r.Fatalf("%+v, %v", d, err)
 			}
-			if w.noted != noted {
+			if w.noted["c"] != noted {
 				r.Fatalf("the state has the new table %v, the device %v", w.noted, noted)
 			}
 		})

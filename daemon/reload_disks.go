@@ -71,7 +71,8 @@ func source(d *config.Disk) string {
 
 // seatDisks finds a place for every disk of the new file, and looks at those that are not open yet. Nothing is opened. What
 // is wrong with disks is in the ReloadError.
-func seatDisks(old *config.File, have disks, f *config.File, o *disk.Options, wrong *ReloadError) (seating, *config.File) {
+func seatDisks(from *running, f *config.File, wrong *ReloadError) (seating, *config.File) {
+	have := from.disks
 	used, written := users(f)
 	out := make(seating, len(have), len(have)+len(f.Disks))
 	var later []seat
@@ -81,7 +82,7 @@ func seatDisks(old *config.File, have disks, f *config.File, o *disk.Options, wr
 		at := -1
 		if s.used {
 			var err error
-			if at, err = s.look(old, have, o); err != nil {
+			if at, err = s.look(from); err != nil {
 				wrong.add(errAt(f, d.Pos, err))
 			}
 		}
@@ -117,7 +118,8 @@ func seatDisks(old *config.File, have disks, f *config.File, o *disk.Options, wr
 }
 
 // look finds the open disk that s is, and its place; -1 for one that is to be opened, which is looked at.
-func (s *seat) look(old *config.File, have disks, o *disk.Options) (at int, err error) {
+func (s *seat) look(from *running) (at int, err error) {
+	old, have, o := from.file, from.disks, from.options
 	if s.conf.Kind == config.KindDeclared {
 		return -1, fmt.Errorf("disk %s is only declared (size = %v): it can be mapped and planned with, not served", s.conf.Name, s.conf.Declared)
 	}
@@ -125,6 +127,10 @@ func (s *seat) look(old *config.File, have disks, o *disk.Options) (at int, err 
 	same := mine >= 0 && sameSource(old.Disks[mine], s.conf)
 	if s.conf.Kind == config.KindMemory && same {
 		return mine, s.keep(have[mine], o)
+	}
+	if same && from.isGone(have[mine]) { // what is at its place, if anything, the keeper judges
+		s.open, s.info, s.bottom = have[mine], have[mine].Info(), have[mine].Bottom(o)
+		return mine, nil
 	}
 	if s.info, s.bottom, err = disk.InspectLimits(s.spec, o); err != nil || s.conf.Kind == config.KindMemory {
 		return -1, err

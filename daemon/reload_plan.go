@@ -29,6 +29,7 @@ type running struct {
 	options *disk.Options // of looking at disks
 	links   links
 	inUse   func(name, node string) error // EBUSY, and by whom
+	gone    func(*disk.Disk) bool         // it has vanished, and is looked for; nil: none has
 }
 
 // runningDevice is one device of it.
@@ -63,7 +64,7 @@ type reloadPlan struct {
 func planReload(from *running, f *config.File, r *ReloadRequest) (*reloadPlan, error) {
 	var wrong ReloadError
 	p := &reloadPlan{from: from}
-	p.seats, p.file = seatDisks(from.file, from.disks, f, from.options, &wrong)
+	p.seats, p.file = seatDisks(from, f, &wrong)
 	keepFaults(from.file, p.file, &wrong)
 	if len(wrong.Invalid)+len(wrong.Busy) > 0 {
 		p.checkFacts(f, &wrong)
@@ -139,6 +140,8 @@ func (p *reloadPlan) fill(f *config.File, r *ReloadRequest) error {
 	}
 	return wrong.or()
 }
+
+func (r *running) isGone(d *disk.Disk) bool { return r.gone != nil && r.gone(d) }
 
 func (r *running) device(name string) *runningDevice {
 	i := slices.IndexFunc(r.devices, func(d runningDevice) bool { return d.conf.Name == name })

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/ublk-go/ublk-linear/config"
 	"github.com/ublk-go/ublk-linear/disk"
+	"github.com/ublk-go/ublk-linear/ublk"
 )
 
 // bed is a file that runs, as far as that goes without devices: its disks are open.
@@ -194,6 +197,88 @@ func TestReloadAllAtOnce(t *testing.T) {
 	}
 	if !errors.Is(err, ErrReload) {
 		t.Error("not a file that is wrong")
+	}
+}
+
+// TestReloadPlanGone: a disk that has vanished stays where it is, and keeps no other device from being changed.
+func TestReloadPlanGone(t *testing.T) {
+	b := runFile(t, bedFile("data", "0 64 linear a 0", "side", "0 64 linear b 0"))
+	path := filepath.Join(filepath.Dir(b.path), "a.img")
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	f := b.write(noCreate(bedFile("data", "0 64 linear a 0", "side", "0 32 linear b 0\n32 32 linear b 64")))
+	if _, err := planReload(b.running, f, &ReloadRequest{}); !errors.Is(err, ErrReload) {
+		t.Errorf("a disk that is not there, and is not known to be looked for: %v", err)
+	}
+	b.gone = func(d *disk.Disk) bool { return d == b.disks[0] }
+	p, err := planReload(b.running, f, &ReloadRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.seats[0].open != b.disks[0] || fmt.Sprint(p.remapped()) != "[side]" || len(p.disks) != 0 {
+		t.Errorf("disk %v, remapped %v, disks %v", p.seats[0].open, p.remapped(), p.disks)
+	}
+	f = b.write(noCreate(strings.Replace(bedFile("data", "0 64 linear a 0"), `"a.img"`, `"c.img"`, 1)))
+	if _, err := planReload(b.running, f, &ReloadRequest{}); !errors.Is(err, ErrReload) {
+		t.Errorf("its name for another file: %v", err)
+	}
+}
+
+// TestNoteMixed: when some devices keep their new table, the state names for each the one that it has, and of two disks by one
+// name each device has its own.
+func TestNoteMixed(t *testing.T) {
+	b := runFile(t, bedFile("data", "0 64 linear a 0", "side", "0 64 linear a 64"))
+	s := &Server{inst: instance(t, "v.toml", t.TempDir()), file: b.file, disks: b.disks, log: slog.New(slog.DiscardHandler)}
+	for _, d := range b.devices {
+		s.devices = append(s.devices, &device{conf: d.conf, table: d.table, dev: &ublk.Device{}})
+	}
+	f := b.write(strings.Replace(bedFile("data", "0 64 linear a 128", "side", "0 64 linear b 0"), `"a.img"`, `"c.img"`, 1))
+	p, err := planReload(b.running, f, &ReloadRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := p.seats.openNew(t.Context(), f, b.openOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = closeAll(opened) })
+	if err := p.fill(f, &ReloadRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	c := newServerChanges(s, p)
+	for _, x := range []struct {
+		fresh      bool
+		kept       string
+		data, side string
+		disks      string
+	}{
+		{true, "", "a 128", "b 0", "[a c.img b b.img]"},
+		{false, "", "a 0", "a 64", "[a a.img]"},
+		{false, "data", "a 128", "a (old) 64", "[a (old) a.img a c.img]"},
+		{false, "side", "a (old) 0", "b 0", "[a (old) a.img b b.img]"},
+		{false, "data side", "a 128", "b 0", "[a c.img b b.img]"},
+	} {
+		kept := map[string]bool{}
+		for _, k := range strings.Fields(x.kept) {
+			kept[k] = true
+		}
+		if err := c.note(x.fresh, kept); err != nil {
+			t.Fatal(err)
+		}
+		st := s.snapshot()
+		got := map[string]string{}
+		for _, d := range st.Devices {
+			got[d.Name] = strings.TrimSpace(strings.TrimPrefix(d.Table, "0 64 linear "))
+		}
+		var on []string
+		for _, d := range st.Disks {
+			on = append(on, d.Name+" "+filepath.Base(d.Node))
+		}
+		slices.Sort(on)
+		if got["data"] != x.data || got["side"] != x.side || fmt.Sprint(on) != x.disks {
+			t.Errorf("%v, kept %q: %v on %v", x.fresh, x.kept, got, on)
+		}
 	}
 }
 

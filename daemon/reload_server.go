@@ -7,6 +7,7 @@ import (
 
 	"github.com/ublk-go/ublk-linear/config"
 	"github.com/ublk-go/ublk-linear/copy"
+	"github.com/ublk-go/ublk-linear/disk"
 	"github.com/ublk-go/ublk-linear/remap"
 	"github.com/ublk-go/ublk-linear/target"
 	"github.com/ublk-go/ublk-linear/ublk"
@@ -127,21 +128,44 @@ func (c *serverChanges) end(ctx context.Context, name string) error {
 
 // note is before the devices are swapped, and while they are suspended: a server that comes after a crash finds in the state
 // what the file says, and as long as nothing was mapped by the new tables nobody can tell them from the old ones.
-func (c *serverChanges) note(fresh bool) error {
+func (c *serverChanges) note(fresh bool, kept map[string]bool) error {
 	v, s := c.version(fresh), c.s
+	if len(kept) > 0 {
+		v = c.mixed()
+	}
 	for i, n := range v.lengths {
 		v.disks[i].SetSectors(n)
 	}
 	s.mu.Lock()
 	s.file, s.disks = v.file, v.disks
 	for _, e := range s.devices {
-		if conf := v.confs[e.conf.Name]; conf != nil {
-			e.conf, e.table = conf, v.tables[e.conf.Name]
+		of := c.version(fresh || kept[e.conf.Name])
+		if conf := of.confs[e.conf.Name]; conf != nil {
+			e.conf, e.table = conf, of.tables[e.conf.Name]
 		}
 	}
 	s.inOrder()
 	s.mu.Unlock()
 	return s.saveState()
+}
+
+// mixed is the disks of both files, each in its place, with the lengths of the new one. Where both have a disk by one name
+// that is not the same, the old one is told apart, so that no state takes it for the other.
+func (c *serverChanges) mixed() *version {
+	f := *c.old.file
+	f.Disks = slices.Clone(c.now.file.Disks)
+	v := &version{file: &f, disks: slices.Clone(c.now.disks), lengths: c.now.lengths}
+	for i, d := range c.old.disks {
+		if d == nil || v.disks[i] == d {
+			continue
+		}
+		conf := *c.old.file.Disks[i]
+		if slices.ContainsFunc(c.now.disks, func(n *disk.Disk) bool { return n != nil && n.Name() == conf.Name }) {
+			conf.Name += " (old)"
+		}
+		f.Disks[i], v.disks[i] = &conf, d
+	}
+	return v
 }
 
 // done lets copies find the new tables. Those under way are on devices that have not changed, and end with what they began

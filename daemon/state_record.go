@@ -154,9 +154,12 @@ func (s *Server) snapshot() *state {
 	for _, d := range s.waitingDisks {
 		known[d.Name] = d
 	}
-	for _, k := range s.disks.open() {
-		i := k.Info()
-		known[k.Name()] = identify(&i, k.FD())
+	for at, k := range s.disks {
+		if k != nil {
+			i := k.Info()
+			i.Name = s.file.Disks[at].Name // as tables have it
+			known[i.Name] = identify(&i, k.FD())
+		}
 	}
 	used := map[string]bool{}
 	for i := range st.Devices {

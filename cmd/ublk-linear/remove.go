@@ -15,7 +15,8 @@ func newRemove(g *globals) *cobra.Command {
 		Short: "Remove devices whose server has died, and what waits in them",
 		Long: `Remove devices whose server has died and that wait for the next one: requests that wait in them fail. Their disks are not
 touched. A device whose server lives is refused ("down" stops it), and so is one that is mounted, claimed or open, unless
---force. It needs no configuration file. "ls --orphans" lists what there is.`,
+--force. With --all, what dead servers have written down of devices that are gone is cleared, too. It needs no configuration
+file. "ls --orphans" lists what there is.`,
 		Example: "  ublk-linear remove --orphan data\n  ublk-linear remove --orphan 7 --force\n  ublk-linear remove --all",
 		Args:    args(0, 0, "no arguments: --orphan NAME, or --all"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
