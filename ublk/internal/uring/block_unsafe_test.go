@@ -56,7 +56,7 @@ func BenchmarkBlock(b *testing.B) {
 				r = newRing(b, Options{Entries: 8, Deferred: true})
 			case "BriefRing":
 				r = newRing(b, Options{Entries: 8, Deferred: true, Brief: true})
-				r.brief.limit = max(1, r.brief.limit)
+				r.untold = max(1, r.untold)
 			}
 			buf := make([]byte, 1)
 			at := uintptr(unsafe.Pointer(&buf[0])) // the heap does not move, and buf is kept below

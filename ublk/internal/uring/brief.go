@@ -20,9 +20,6 @@ import (
 //
 // What may take long and cannot be interrupted, giving commands to a disk, is always told.
 
-// maxPenance is how many waits at most are made in the ordinary way behind those that were interrupted.
-const maxPenance = 63
-
 // untold is how many threads wait without the runtime's knowledge. There are never more than half of its processors: the others
 // serve who is not a queue.
 var untold atomic.Int32
@@ -35,20 +32,11 @@ func mayWaitUntold() int32 {
 	return int32(runtime.GOMAXPROCS(0) / 2)
 }
 
-// brief is the state of a ring whose waits are usually short.
-type brief struct {
-	limit   int32 // with how many threads it may be one that waits untold; 0: never
-	penance uint8 // waits still to be made in the ordinary way
-	penalty uint8 // how many those were, the last time
-}
-
 // briefly submits what is queued and waits untold. done is false when the wait is to go on; nothing of what was queued may be
 // submitted by then.
 // hot path
 func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
-	b := &r.brief
-	if b.penance > 0 {
-		b.penance--
+	if untold.Load() >= r.untold {
 		return false, 0
 	}
 	if r.slow() {
@@ -58,29 +46,15 @@ func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
 			return true, errno
 		}
 	}
-	if untold.Add(1) > b.limit {
+	if untold.Add(1) > r.untold {
 		untold.Add(-1)
 		return false, 0
 	}
 	r.enters++
 	errno = enterUntold(r.enterFD, r.Queued(), wait, flags)
 	untold.Add(-1)
-	if r.Ready() >= wait {
-		b.penalty = 0
-		return true, errno
-	}
-	if errno != 0 && errno != unix.EINTR {
-		return true, errno
-	}
-	b.interrupted()
-	return false, 0
-}
-
-// interrupted has the next waits made in the ordinary way, twice as many as the last time.
-// hot path
-func (b *brief) interrupted() {
-	b.penalty = min(2*b.penalty+1, maxPenance)
-	b.penance = b.penalty
+	done = r.Ready() >= wait || errno != 0 && errno != unix.EINTR
+	return done, errno
 }
 
 // slow is whether there is anything among the entries of the next enter but ublk's commands, which no disk can hold up.

@@ -33,7 +33,7 @@ type Ring struct {
 	flags    uint32 // of every enter
 	features uint32 // IORING_FEAT_*
 	idleAt   *int   // nil: every wait is one for I/O
-	brief    brief
+	untold   int32  // with how many threads it may be one that waits untold (brief.go); 0: never
 	sqMask   uint32
 	cqMask   uint32
 	entries  uint32
@@ -100,7 +100,7 @@ func New(o Options) (_ *Ring, err error) {
 	}
 	r.attach(&p)
 	if o.Brief {
-		r.brief.limit = mayWaitUntold()
+		r.untold = mayWaitUntold()
 	}
 	if o.Deferred {
 		r.enlist(k)
@@ -144,7 +144,7 @@ func (r *Ring) Enter(wait uint32) error {
 		}
 		var done bool
 		var errno unix.Errno
-		if wait > 0 && r.brief.limit > 0 {
+		if wait > 0 && r.untold > 0 {
 			done, errno = r.briefly(wait, flags)
 		}
 		if !done {
