@@ -74,11 +74,19 @@ func (l links) unfinished(node string) {
 	}
 }
 
-// sweep removes the names that lead nowhere, which dead servers left.
+// sweep removes the names that lead nowhere, which dead servers left. It is the node that is asked for: a name that is not
+// there any more may be there again.
 func (l links) sweep() {
 	names, _ := os.ReadDir(string(l))
 	for _, n := range names {
-		if _, err := os.Stat(l.path(n.Name())); errors.Is(err, fs.ErrNotExist) {
+		to, err := os.Readlink(l.path(n.Name()))
+		if err != nil {
+			continue
+		}
+		if !filepath.IsAbs(to) {
+			to = l.path(to)
+		}
+		if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) {
 			_ = os.Remove(l.path(n.Name()))
 		}
 	}
