@@ -192,7 +192,7 @@ func (a *applier) noteBack() error {
 		}
 	}
 	if len(not) > 0 {
-		err = fmt.Errorf("which is not so of %s: %w", strings.Join(not, ", "), err)
+		err = fmt.Errorf("%s: served by the old, which could not be written down: %w", strings.Join(not, ", "), err)
 	}
 	return err
 }

@@ -32,8 +32,8 @@ func mayWaitUntold() int32 {
 	return int32(runtime.GOMAXPROCS(0) / 2)
 }
 
-// briefly submits what is queued and waits untold. done is false when the wait is to go on; nothing of what was queued may be
-// submitted by then.
+// briefly submits what is queued and waits untold. done is false when the wait is to go on, with
+// what is still queued.
 // hot path
 func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
 	if untold.Load() >= r.untold {
