@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,11 +11,6 @@ import (
 	"github.com/ublk-go/ublk-linear/config"
 	"github.com/ublk-go/ublk-linear/disk"
 )
-
-// goneStates are what sysfs says of a device whose disk is gone or going: of SCSI (sdev_states) and of an NVMe controller
-// (nvme_sysfs_show_state). A SCSI device that is blocked, and a controller that resets or connects, keep commands waiting and
-// fail none.
-var goneStates = []string{"offline", "transport-offline", "cancel", "deleted", "deleting", "deleting (no IO)", "dead"}
 
 // blockDir is the folder of a block device's number in sysfs, and that of the disk which it is, or is part of.
 func blockDir(sys fs.FS, rdev uint64) (own, whole string, err error) {
@@ -52,7 +46,10 @@ func isThere(sys fs.FS, rdev uint64) bool {
 	if size == "" || size == "0" || sysText(sys, whole, "size") == "0" {
 		return false
 	}
-	return !slices.Contains(goneStates, sysText(sys, whole, "device/state"))
+	if n := path.Base(whole); strings.HasPrefix(n, "nvme") && isSubsystem(sys, path.Join(whole, "device")) {
+		return anyPath(sys, path.Join(whole, "device"), n)
+	}
+	return takesCommands(sys, path.Join(whole, "device"))
 }
 
 // knows says by what a disk is known again when it is back: its WWID or serial number, and a partition by its UUID besides.

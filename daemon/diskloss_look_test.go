@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -63,6 +64,43 @@ func TestIsThere(t *testing.T) {
 			files[c.file] = c.text
 		}
 		if got := isThere(os.DirFS(fakeSys(t, files)), c.rdev); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// A disk of an NVMe subsystem is there as long as one of its paths takes commands.
+func TestIsThereByPath(t *testing.T) {
+	const sub = "devices/virtual/nvme-subsystem/nvme-subsys3/"
+	for _, c := range []struct {
+		name string
+		put  map[string]string // beside what is good
+		want bool
+	}{
+		{"both paths", nil, true},
+		{"one goes", map[string]string{"devices/pci/nvme3/state": "deleting"}, true},
+		{"one is of no size", map[string]string{"devices/pci/nvme3/nvme3c3n2/size": "0"}, true},
+		{"both go, and the disk has its size still", map[string]string{"devices/pci/nvme3/state": "deleting", "devices/pci/nvme4/state": "dead"}, false},
+		{"one is dead and the other has lost the namespace", map[string]string{"devices/pci/nvme3/nvme3c3n2/size": "0", "devices/pci/nvme4/state": "dead"}, false},
+		{"one goes and the other resets", map[string]string{"devices/pci/nvme3/state": "deleting", "devices/pci/nvme4/state": "resetting"}, true},
+		{"one goes and the other connects", map[string]string{"devices/pci/nvme3/state": "deleting", "devices/pci/nvme4/state": "connecting"}, true},
+		{"one goes and the other connects for as long as it takes", map[string]string{"devices/pci/nvme3/state": "deleting", "devices/pci/nvme4/state": "connecting", "devices/pci/nvme4/fast_io_fail_tmo": "off"}, true},
+		{"one goes and the other fails while it connects", map[string]string{"devices/pci/nvme3/state": "deleting", "devices/pci/nvme4/state": "connecting", "devices/pci/nvme4/fast_io_fail_tmo": "5"}, false},
+		{"the disk has no size", map[string]string{sub + "nvme3n2/size": "0"}, false},
+		{"another namespace is no path", map[string]string{"devices/pci/nvme3/state": "deleting", "devices/pci/nvme4/state": "dead", "devices/pci/nvme5/nvme3c5n12/size": "100", "devices/pci/nvme5/state": "live"}, false},
+	} {
+		files := map[string]string{sub + "nvme3n2/size": "100",
+			"devices/pci/nvme3/state": "live", "devices/pci/nvme3/nvme3c3n2/size": "100",
+			"devices/pci/nvme4/state": "live", "devices/pci/nvme4/nvme3c4n2/size": "100"}
+		maps.Copy(files, c.put)
+		dir := fakeSys(t, files)
+		for link, to := range map[string]string{"dev/block/259:1": "../../" + sub + "nvme3n2", sub + "nvme3n2/device": "../../nvme-subsys3",
+			sub + "subsystem": "../../../../class/nvme-subsystem", sub + "nvme3": "../../../pci/nvme3", sub + "nvme4": "../../../pci/nvme4", sub + "nvme5": "../../../pci/nvme5"} {
+			if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := isThere(os.DirFS(dir), unix.Mkdev(259, 1)); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}

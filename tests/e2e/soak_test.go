@@ -196,6 +196,7 @@ func TestSoak(t *testing.T) {
 	var trees atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() { m.tree(dir, &stop, &trees) })
+	notStalled(t, "tree", func() *server { return m.s }, &trees)
 
 	begin, said := time.Now(), time.Now()
 	for i := 0; !t.Failed() && (i < len(soakEvents) || time.Since(begin) < length); i++ {

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stallAfter is below the time after which the kernel reports a hung task, which ends the run before anybody could ask.
+const stallAfter = 40 * time.Second
+
+// notStalled prints, as long as the test runs, all that is known of a server's devices each time that count has not grown for
+// stallAfter: what the driver and the server think they have of each other's. It judges nothing.
+func notStalled(t testing.TB, what string, s func() *server, count *atomic.Int64) {
+	var over atomic.Bool
+	t.Cleanup(func() { over.Store(true) })
+	go func() {
+		last, since := int64(-1), time.Now()
+		for ; !over.Load(); time.Sleep(time.Second) {
+			if n := count.Load(); n != last {
+				last, since = n, time.Now()
+			} else if time.Since(since) > stallAfter {
+				fmt.Printf("STALLED: %s: no %s for %v, at %v\n%s", t.Name(), what, stallAfter, time.Now().Format(time.TimeOnly), diagnosis(s()))
+				since = time.Now()
+			}
+		}
+	}()
+}
+
+// diagnosis is what debugfs says of the requests of every ublk device, what its server says of them, and where each thread of
+// the server is; and then the server's goroutines, which ends it.
+func diagnosis(s *server) string {
+	var b strings.Builder
+	file := func(pattern string) {
+		found, _ := filepath.Glob(pattern)
+		for _, f := range found {
+			if text, err := os.ReadFile(f); err != nil {
+				fmt.Fprintf(&b, "%s: %v\n", f, err)
+			} else if len(strings.TrimSpace(string(text))) > 0 {
+				fmt.Fprintf(&b, "%s: %.4000s\n", f, strings.TrimSpace(string(text)))
+			}
+		}
+	}
+	_ = os.MkdirAll("/sys/kernel/debug", 0o755)
+	_ = syscall.Mount("none", "/sys/kernel/debug", "debugfs", 0, "") // it may be there
+	for _, f := range []string{"state", "requeue_list", "rqos/wbt/*", "hctx*/state", "hctx*/flags", "hctx*/dispatch", "hctx*/busy", "hctx*/tags", "hctx*/sched_tags", "hctx*/active"} {
+		file("/sys/kernel/debug/block/ublkb*/" + f)
+	}
+	file("/sys/block/ublkb*/inflight")
+	file("/sys/block/ublkb*/stat")
+	servers := serversOf(s.file)
+	for _, pid := range servers {
+		for _, f := range []string{"task/*/wchan", "task/*/syscall", "task/*/stack", "fdinfo/*"} {
+			file(fmt.Sprintf("/proc/%d/%s", pid, f))
+		}
+	}
+	for name := range s.dev {
+		out, err := exec.Command("ublk-linear", "status", name, "--json", "-c", s.file).CombinedOutput()
+		fmt.Fprintf(&b, "status %s: %v: %s\n", name, err, out)
+	}
+	_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
+	for _, pid := range servers {
+		_ = syscall.Kill(pid, syscall.SIGABRT)
+	}
+	time.Sleep(2 * time.Second) // for what it prints
+	fmt.Fprintf(&b, "server: %s\n", s.err)
+	return b.String()
+}
+
+// serversOf are the processes that serve a file, or are about to.
+func serversOf(file string) (pids []int) {
+	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range found {
+		text, _ := os.ReadFile(f)
+		words := strings.Split(string(text), "\x00")
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if strings.HasSuffix(words[0], "ublk-linear") && strings.Contains(string(text), file) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
