@@ -81,16 +81,18 @@ func (k *keeper) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	k.stop = stop
 	k.done.Go(func() {
-		t := time.NewTicker(lossLook)
-		defer t.Stop()
+		var look <-chan time.Time // nil while no disk is gone: an idle server is not woken
 		for {
 			select {
 			case <-k.wake:
-			case <-t.C:
+			case <-look:
 			case <-ctx.Done():
 				return
 			}
-			k.turn(ctx)
+			look = nil
+			if k.turn(ctx) {
+				look = time.After(lossLook)
+			}
 		}
 	})
 }
@@ -111,8 +113,8 @@ func (k *keeper) suspect() {
 	}
 }
 
-// turn looks at every disk once that has failed a command, or is gone.
-func (k *keeper) turn(ctx context.Context) {
+// turn looks at every disk once that has failed a command, or is gone, and says whether one is still gone.
+func (k *keeper) turn(ctx context.Context) bool {
 	for _, d := range k.suspects() {
 		if k.look(d) == nil {
 			k.judge(ctx, d)
@@ -138,6 +140,9 @@ func (k *keeper) turn(ctx context.Context) {
 			k.expire(d, time.Now())
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.gone) > 0
 }
 
 // look is what is known of a disk that is gone; nil of one that is not.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -197,5 +198,50 @@ func TestKeeperForgets(t *testing.T) {
 	k.turn(t.Context())
 	if k.look(k.disk) != nil || k.tries != tries {
 		t.Error("it is still looked for")
+	}
+}
+
+// Nothing is looked at while every disk is there; one that is gone is looked for again and again, until it is back.
+func TestKeeperSleeps(t *testing.T) {
+	k := keep(t)
+	var turns, tries atomic.Int32
+	var suspected, isBack atomic.Bool
+	k.suspects = func() []*disk.Disk {
+		turns.Add(1)
+		if suspected.Swap(false) {
+			return []*disk.Disk{k.disk}
+		}
+		return nil
+	}
+	k.back = func(context.Context, *disk.Disk) error {
+		tries.Add(1)
+		if isBack.Load() {
+			return nil
+		}
+		return errStillGone
+	}
+	k.start()
+	t.Cleanup(k.end)
+	time.Sleep(3 * lossLook) // in which a turn would be seen
+	if n := turns.Load(); n != 0 {
+		t.Errorf("%d turns while nothing was wrong", n)
+	}
+	suspected.Store(true)
+	k.suspect()
+	for end := time.Now().Add(time.Minute); tries.Load() < 3; time.Sleep(lossAgain) { // for the keeper's goroutine
+		if time.Now().After(end) {
+			t.Fatalf("looked for %d times", tries.Load())
+		}
+	}
+	isBack.Store(true)
+	for end := time.Now().Add(time.Minute); k.look(k.disk) != nil; time.Sleep(lossAgain) { // likewise
+		if time.Now().After(end) {
+			t.Fatal("it is not taken back")
+		}
+	}
+	n := turns.Load()
+	time.Sleep(3 * lossLook) // as above
+	if turns.Load() > n+1 {  // one may have been under way
+		t.Errorf("%d turns when it was back", turns.Load()-n)
 	}
 }
