@@ -209,7 +209,7 @@ const moreThreads, moreMaps, moreHeap, moreAnon, moreSize = 8, 48, 2 << 20, 8 <<
 // One process that serves again and again does not grow: a server that stays for years must not lose a file or a thread with each device.
 func TestChurnInProcess(t *testing.T) {
 	anyKernel(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	f, ps, err := config.Load(writeConfig(t, churnConfig(a, b)))
 	if err != nil || len(ps.Errors()) > 0 {
 		t.Fatal(err, ps)

@@ -55,17 +55,32 @@ func diagnosis(s *server) string {
 	}
 	file("/sys/block/ublkb*/inflight")
 	file("/sys/block/ublkb*/stat")
+	for range 2 { // whether every processor goes on
+		file("/proc/interrupts")
+		file("/proc/stat")
+		time.Sleep(2 * time.Second)
+	}
 	servers := serversOf(s.file)
 	for _, pid := range servers {
 		for _, f := range []string{"task/*/wchan", "task/*/syscall", "task/*/stack", "fdinfo/*"} {
 			file(fmt.Sprintf("/proc/%d/%s", pid, f))
 		}
 	}
+	runs, _ := filepath.Glob("/proc/[0-9]*/task/*/stat")
+	for _, f := range runs {
+		text, _ := os.ReadFile(f)
+		if _, after, ok := strings.Cut(string(text), ") "); ok && after[0] == 'R' {
+			fmt.Fprintf(&b, "it runs, or could: %s\n", text)
+			file(filepath.Dir(f) + "/stack")
+		}
+	}
 	for name := range s.dev {
 		out, err := exec.Command("ublk-linear", "status", name, "--json", "-c", s.file).CombinedOutput()
 		fmt.Fprintf(&b, "status %s: %v: %s\n", name, err, out)
 	}
-	_ = os.WriteFile("/proc/sysrq-trigger", []byte("w"), 0)
+	for _, what := range []string{"w", "l"} { // blocked tasks, and what each processor does
+		_ = os.WriteFile("/proc/sysrq-trigger", []byte(what), 0)
+	}
 	for _, pid := range servers {
 		_ = syscall.Kill(pid, syscall.SIGABRT)
 	}

@@ -85,7 +85,7 @@ var (
 	scsi512  = bed{"scsi_debug 512", [nDisks]uint64{1, 1, 1, 1, 1}, halves(512)}
 	scsi4096 = bed{"scsi_debug 4096", [nDisks]uint64{8, 8, 8, 8, 8}, halves(4096)}
 	mixed    = bed{"null_blk mixed", [nDisks]uint64{1, 8, 1, 1, 8}, twice(func(i int) []string {
-		return [nDisks][]string{{"max_sectors=24"}, {"blocksize=4096"}, {"discard=0"}, {"cache_size=32"}, {"blocksize=4096", "max_sectors=64"}}[i]
+		return [nDisks][]string{{"max_sectors=24"}, {"blocksize=4096"}, {"discard=0"}, {withCache}, {"blocksize=4096", "max_sectors=64"}}[i]
 	})}
 	// beds are taken in turn. Those of scsi_debug, the only ones that take WRITE ZEROES, are the slowest.
 	beds = []bed{null512, scsi512, mixed, null4096, scsi4096, null512, mixed, null4096, scsi512, null512}

@@ -46,6 +46,12 @@ func sh(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
+// withCache is an attribute of nullBlk: a disk with a write cache, which takes in all of the disk. A smaller one makes room
+// whenever it is full, and that hangs kernels which do not preempt (6.12): who makes room gives the processor away while he has
+// locked pages of the cache, and a flush on the same processor then looks for others for ever (null_make_cache_space). Without
+// any ublk, a writer and an fsync on one CPU do that in a second.
+const withCache = "cache"
+
 // nullBlk makes a memory-backed null_blk disk of a size in MiB and returns its node. More attributes as "key=value".
 func nullBlk(t testing.TB, mib int, attrs ...string) string {
 	t.Helper()
@@ -64,6 +70,9 @@ func nullBlk(t testing.TB, mib int, attrs ...string) string {
 	set("memory_backed", "1")
 	set("discard", "1")
 	for _, a := range attrs {
+		if a == withCache {
+			a = fmt.Sprintf("cache_size=%d", mib+1)
+		}
 		k, v, _ := strings.Cut(a, "=")
 		set(k, v)
 	}

@@ -67,7 +67,7 @@ func TestFaultInjectIsAskedFor(t *testing.T) {
 // A range that fails fails what touches it, with its errno; everything else works; status counts.
 func TestFaultInjectRange(t *testing.T) {
 	needGuest(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4") // without a cache no flush comes
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache) // without a cache no flush comes
 	s := inject(t, pathDisks(a, b)+tableDevice("data", "0 40000 linear a 8\n40000 48000 striped 2 24 a 50000 b 0"),
 		`disk = "a"; op = "write"; range = "20008s+16s"; action = "errno:ENOSPC"`,
 		`disk = "b"; op = "read"; nth = 3; range = "1000s+1s"; action = "eio"`,

@@ -173,7 +173,7 @@ func TestFaultKeepsTheRest(t *testing.T) {
 // A disk's failing FLUSH fails fsync, whichever leg it is, and only as long as it fails.
 func TestFlushFails(t *testing.T) {
 	needGuest(t)
-	a, b, c := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+	a, b, c := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	const fine, flaky = "0 131072 linear %s 0", "0 131072 flakey %s 0 0 60 1 error_writes"
 	node := dmCreate(t, "flaky", fmt.Sprintf(fine, b))
 	s := up(t, pathDisks(a, node, c)+tableDevice("data", "0 2048 linear a 0\n2048 2160 striped 3 24 a 2048 b 0 c 0"))

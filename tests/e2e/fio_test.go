@@ -107,7 +107,7 @@ func TestFio(t *testing.T) {
 	disks := func(attrs ...string) string {
 		return pathDisks(nullBlk(t, 64, attrs...), nullBlk(t, 64, attrs...), nullBlk(t, 64, attrs...))
 	}
-	cached := func() string { return disks("cache_size=4") }
+	cached := func() string { return disks(withCache) }
 	for _, c := range []struct {
 		name, disks, table string
 		lbs                int

@@ -163,7 +163,7 @@ func flushDevice(t testing.TB, mib int, limits string) (*server, []*logDisk) {
 	var disks []*logDisk
 	var nodes []string
 	for _, n := range []string{"a", "b", "c", "d"} {
-		d := newLogDisk(t, n, 16, mib, "cache_size=4")
+		d := newLogDisk(t, n, 16, mib, withCache)
 		disks, nodes = append(disks, d), append(nodes, d.node)
 		if wc := sysWord(t, d.node, "write_cache"); wc != "write back" {
 			t.Fatalf("%s is %q: no FLUSH would reach it", d.node, wc)

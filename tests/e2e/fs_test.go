@@ -22,7 +22,7 @@ func TestFileSystems(t *testing.T) {
 		{"xfs", "mkfs.xfs -q -f", "xfs_repair -n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := up(t, pathDisks(nullBlk(t, 160, "cache_size=4"), nullBlk(t, 160, "cache_size=4"))+
+			s := up(t, pathDisks(nullBlk(t, 160, withCache), nullBlk(t, 160, withCache))+
 				tableDevice("data", "0 200000 linear a 64\n200000 240000 striped 2 24 b 8 a 200192\n440000 200000 linear b 120320"))
 			node, dir := s.dev["data"], filepath.Join(t.TempDir(), "m")
 			words(t, c.mkfs, node)

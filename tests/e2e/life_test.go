@@ -170,7 +170,7 @@ func lifeConfig(a, b string) string {
 // SIGTERM under load: the server ends well, its users get errors, nothing is left.
 func TestTermUnderLoad(t *testing.T) {
 	needGuest(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	file := writeConfig(t, lifeConfig(a, b))
 	for i := range scaled(5, 10) {
 		s, err := tryUp(t, file)
@@ -198,7 +198,7 @@ func TestTermUnderLoad(t *testing.T) {
 // SIGKILL under load of a device that goes with its server: users get errors, `ls` shows what is left, and the next `up`, or `down`, removes it.
 func TestKillUnderLoad(t *testing.T) {
 	needGuest(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	file := writeConfig(t, onCrash(lifeConfig(a, b), "remove"))
 	var s *server
 	for i := range scaled(5, 10) {
@@ -321,7 +321,7 @@ func TestServerSteady(t *testing.T) {
 	// The Go runtime starts a thread whenever none is idle while one blocks, and keeps it: how many depends on the machine.
 	// What leaked once per action would be many times this.
 	const actions, slack = 200, 16
-	s := up(t, lifeConfig(nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")))
+	s := up(t, lifeConfig(nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)))
 	c := client(t, s.file) // a process for each request would be slow
 	work := func(n int) {
 		fio(t, s.dev["life"], job("rw=randwrite bsrange=4k-64k iodepth=32 size=2m fsync=16"))

@@ -56,7 +56,7 @@ func limitDisks(t *testing.T) []*limitDisk {
 	add("nvme 4Kn", b)
 	parts("nvme part", a, 63, 50001)
 	parts("nvme 4Kn part", b, 56)
-	add("null", nullBlk(t, 64, "cache_size=4"))
+	add("null", nullBlk(t, 64, withCache))
 	add("null no discard", nullBlk(t, 64, "discard=0", "max_sectors=255"))
 	set := func(node, attr, v string) {
 		if err := os.WriteFile("/sys/class/block/"+filepath.Base(node)+"/queue/"+attr, []byte(v), 0); err != nil {
@@ -64,7 +64,7 @@ func limitDisks(t *testing.T) []*limitDisk {
 		}
 	}
 	set(out[len(out)-1].node, "rotational", "1")
-	add("null 4Kn", nullBlk(t, 64, "blocksize=4096", "max_sectors=64", "cache_size=4", "fua=0"))
+	add("null 4Kn", nullBlk(t, 64, "blocksize=4096", "max_sectors=64", withCache, "fua=0"))
 	add("null virt", nullBlk(t, 64, "virt_boundary=1", "max_sectors=255"))
 	add("null 2K", nullBlk(t, 64, "blocksize=2048", "max_sectors=65535"))
 	add("null large", nullBlk(t, 64, "max_sectors=2000000"))

@@ -53,7 +53,7 @@ func servedDisks(t *testing.T) (disks map[string]string, devices []servedDevice)
 	null := func(attrs ...string) string { return nullBlk(t, 64, attrs...) }
 	disks = map[string]string{
 		"n5": "/dev/" + nvmeBySerial(t, "cpa"), "n4": "/dev/" + nvmeBySerial(t, "cpb"),
-		"a": null("cache_size=4"), "b": null("cache_size=4"), "c": null("cache_size=4", "fua=0"), "small": null("blocksize=4096", "max_sectors=64"),
+		"a": null(withCache), "b": null(withCache), "c": null(withCache, "fua=0"), "small": null("blocksize=4096", "max_sectors=64"),
 		"odd": null("discard=0", "max_sectors=255"), "two": null("blocksize=2048"), "big": null("max_sectors=65536"),
 		"sa": scsi[0], "sb": scsi[1], "sp": part[0], "loop": loopDisk(t, 4096), "brd": ramDisk(t),
 	}

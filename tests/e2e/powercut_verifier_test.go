@@ -82,7 +82,7 @@ func powerDevice(t testing.TB, name, table string, legs int, more string) *verif
 	var disks []*logDisk
 	var nodes []string
 	for i := range legs {
-		attrs := []string{"cache_size=4"}
+		attrs := []string{withCache}
 		if i == legs-1 {
 			attrs = append(attrs, "irqmode=2", "completion_nsec=2000000")
 		}

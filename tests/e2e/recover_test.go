@@ -132,7 +132,7 @@ func TestCrash(t *testing.T) {
 	for _, policy := range policies(t) {
 		t.Run(policy, func(t *testing.T) {
 			cleared(t)
-			a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+			a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 			file := writeConfig(t, onCrash(crashConfig(a, b), policy))
 			s, err := tryUp(t, file)
 			if err != nil {
@@ -182,7 +182,7 @@ func TestCrash(t *testing.T) {
 func TestCrashFio(t *testing.T) {
 	needGuest(t)
 	cleared(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	file := writeConfig(t, crashConfig(a, b))
 	s, err := tryUp(t, file)
 	if err != nil {
@@ -655,7 +655,7 @@ func TestFileSystemOverCrash(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cleared(t)
-			a, b := nullBlk(t, 200, "cache_size=4"), nullBlk(t, 200, "cache_size=4")
+			a, b := nullBlk(t, 200, withCache), nullBlk(t, 200, withCache)
 			file := writeConfig(t, pathDisks(a, b)+tableDevice("data", "0 400000 linear a 64\n400000 240000 striped 2 24 b 8 b 200192"))
 			s, err := tryUp(t, file)
 			if err != nil {

@@ -89,7 +89,7 @@ func (w *writer) end(t testing.TB) {
 // What is written under a load of reloads is what is read: the tables of each say the same places in other words.
 func TestReloadUnderLoad(t *testing.T) {
 	needGuest(t)
-	disks := pathDisks(nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4"))
+	disks := pathDisks(nullBlk(t, 64, withCache), nullBlk(t, 64, withCache))
 	words := []string{
 		"0 65536 linear a 8\n65536 65536 linear b 1024",
 		"0 30000 linear a 8\n30000 35536 linear a 30008\n65536 65536 striped 1 8 b 1024",
@@ -212,7 +212,7 @@ func TestReloadGrow(t *testing.T) {
 		{"xfs", "mkfs.xfs -q -f", "xfs_growfs", "xfs_repair -n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a, b := nullBlk(t, 400, "cache_size=4"), nullBlk(t, 200, "cache_size=4")
+			a, b := nullBlk(t, 400, withCache), nullBlk(t, 200, withCache)
 			const small, large = 320 << 11, 500 << 11
 			old := pathDisks(a) + tableDevice("data", fmt.Sprintf("0 %d linear a 8", small))
 			s := up(t, old)
@@ -477,7 +477,7 @@ func TestReloadJSON(t *testing.T) {
 func TestReloadKilled(t *testing.T) {
 	needGuest(t)
 	cleared(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64)
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64)
 	grows := has616(t)
 	file := func(i int) string {
 		more := "" // every other file has one span more, where the kernel can grow a device, and another device

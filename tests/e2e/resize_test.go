@@ -14,7 +14,7 @@ func TestResizeUnderLoad(t *testing.T) {
 	if !has616(t) {
 		t.Skip("UPDATE_SIZE is of Linux 6.16")
 	}
-	disks := pathDisks(nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4"))
+	disks := pathDisks(nullBlk(t, 64, withCache), nullBlk(t, 64, withCache))
 	const least, step = 16 * mib, mib / 8
 	file := func(sectors int) string {
 		more := ""

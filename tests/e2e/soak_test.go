@@ -181,7 +181,7 @@ func TestSoak(t *testing.T) {
 	if soak {
 		length = 30 * time.Minute
 	}
-	m := &soaking{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disks: [3]string{nullBlk(t, 160, "cache_size=4"), nullBlk(t, 160, "cache_size=4"), nullBlk(t, 64, "cache_size=4")},
+	m := &soaking{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disks: [3]string{nullBlk(t, 160, withCache), nullBlk(t, 160, withCache), nullBlk(t, 64, withCache)},
 		grown: growLeast, grows: has616(t), did: map[string]int{}, slow: map[string]time.Duration{}}
 	t.Logf("seed %d", seed)
 	m.file = writeConfig(t, m.config())

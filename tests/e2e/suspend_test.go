@@ -27,7 +27,7 @@ func sentTo(t testing.TB, disk string) string {
 // resumes it: whoever had it suspended is long gone.
 func TestSuspendLease(t *testing.T) {
 	needGuest(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64)
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64)
 	s := up(t, pathDisks(a, b)+tableDevice("data", "0 65536 linear a 8")+tableDevice("other", "0 65536 linear b 0"))
 	w := startWriter(t, s.dev["data"], 0)
 	other := startWriter(t, s.dev["other"], 65528)

@@ -144,7 +144,7 @@ func (m *manager) show(unit string) map[string]string {
 func TestSystemd(t *testing.T) {
 	anyKernel(t)
 	cleared(t)
-	a, b := nullBlk(t, 200, "cache_size=4"), nullBlk(t, 200)
+	a, b := nullBlk(t, 200, withCache), nullBlk(t, 200)
 	const etc, unit = "/etc/ublk-linear", "ublk-linear@volumes.service"
 	if err := os.Mkdir(etc, 0o755); err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func another(t testing.TB) string {
 func TestUpgrade(t *testing.T) {
 	needGuest(t)
 	cleared(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64, "cache_size=4")
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	file := writeConfig(t, crashConfig(a, b))
 	s, err := tryUp(t, file)
 	if err != nil {

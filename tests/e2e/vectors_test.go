@@ -240,7 +240,7 @@ func TestVectors(t *testing.T) {
 		v.test(t, func(t *testing.T, n int) []string {
 			var nodes []string
 			for range n {
-				nodes = append(nodes, nullBlk(t, 2, "cache_size=4"))
+				nodes = append(nodes, nullBlk(t, 2, withCache))
 			}
 			return nodes
 		})

@@ -19,7 +19,7 @@ func zeroCopy(device string) string {
 func TestZeroCopy(t *testing.T) {
 	needGuest(t)
 	cleared(t)
-	a, b := nullBlk(t, 64, "cache_size=4"), nullBlk(t, 64)
+	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64)
 	config := pathDisks(a, b) + "[disk.n]\nmatch = { serial = \"cpa\" }\n[disk.f]\nfile = \"f.img\"\ncreate = \"32MiB\"\n[disk.m]\nmemory = \"32MiB\"\n" +
 		zeroCopy(tableDevice("life", "0 32768 linear a 8\n32768 49152 striped 2 24 a 32776 b 0")) +
 		zeroCopy(tableDevice("nvme", "0 40000 linear n 8\n40000 16384 striped 2 128 n 40960 n 57344")) +
