@@ -99,7 +99,7 @@ func New(o Options) (_ *Ring, err error) {
 		return nil, fmt.Errorf("io_uring mmap argument: %w", err)
 	}
 	r.attach(&p)
-	if o.Brief && r.features&uapi.IORING_FEAT_NO_IOWAIT != 0 { // 6.15: tried long enough only on kernels that have it
+	if o.Brief {
 		r.untold = mayWaitUntold()
 	}
 	if o.Deferred {
