@@ -48,8 +48,7 @@ func sh(t testing.TB, name string, args ...string) string {
 
 // withCache is an attribute of nullBlk: a disk with a write cache, which takes in all of the disk. A smaller one makes room
 // whenever it is full, and that hangs kernels which do not preempt (6.12): who makes room gives the processor away while he has
-// locked pages of the cache, and a flush on the same processor then looks for others for ever (null_make_cache_space). Without
-// any ublk, a writer and an fsync on one CPU do that in a second.
+// locked pages of the cache, and a flush on the same processor then looks for others for ever (null_make_cache_space; docs/soak.md).
 const withCache = "cache"
 
 // nullBlk makes a memory-backed null_blk disk of a size in MiB and returns its node. More attributes as "key=value".
