@@ -140,14 +140,14 @@ func TestChurn(t *testing.T) {
 	nothingLeft(t, disks...)
 	before := useOfKernel(t)
 	t.Run("alone", func(t *testing.T) {
-		n, start := scaled(30, 17), time.Now()
+		n, start := scaled(15, 34), time.Now()
 		churn(t, n)
 		nothingLeft(t, disks...)
 		before.check(t, 2*n)
 		t.Logf("%d cycles of 2 devices, %v each", n, (time.Since(start) / time.Duration(n)).Round(time.Millisecond))
 	})
 	t.Run("probed", func(t *testing.T) {
-		n, start := scaled(12, 9), time.Now()
+		n, start := scaled(6, 18), time.Now()
 		p, stop := startProber(t)
 		churn(t, n)
 		stop()
@@ -248,7 +248,7 @@ func TestChurnInProcess(t *testing.T) {
 	}
 	nothingLeft(t, a, b)
 	kernel, before := useOfKernel(t), useOfProcess(t)
-	n, start := scaled(30, 17), time.Now()
+	n, start := scaled(15, 34), time.Now()
 	for i := range n {
 		once(i)
 	}

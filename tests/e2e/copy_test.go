@@ -357,7 +357,7 @@ func TestCopyCancelled(t *testing.T) {
 
 // A source with unreadable sectors: what lies before them is copied, what lies behind is said not to be, and where it failed.
 func TestCopyBadSource(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	good, under := nullBlk(t, 64), nullBlk(t, 64)
 	size := 64 * 2048
 	bad := dmCreate(t, "copybad", badTable(under, size))

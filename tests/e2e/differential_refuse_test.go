@@ -63,7 +63,7 @@ var flaws = []flaw{
 func TestDifferentialRefusals(t *testing.T) {
 	anyKernel(t)
 	const mib = 4
-	nRefusals := scaled(40, 25)
+	nRefusals := scaled(20, 50)
 	s := seed(t)
 	own := []string{nullBlk(t, mib), nullBlk(t, mib), nullBlk(t, mib, "blocksize=4096")}
 	dm := []string{nullBlk(t, mib), nullBlk(t, mib), nullBlk(t, mib, "blocksize=4096")}

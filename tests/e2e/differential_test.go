@@ -20,7 +20,7 @@ import (
 // disks are compared after every request as long as they come one by one, so that the failure names one.
 var (
 	seedFlag   = flag.Uint64("seed", uint64(envInt("UBLK_LINEAR_SEED", 0)), "seed of the differential tests; 0 takes a new one")
-	tablesFlag = flag.Int("tables", envInt("UBLK_LINEAR_SOAK", 60), "random tables of the differential test")
+	tablesFlag = flag.Int("tables", envInt("UBLK_LINEAR_SOAK", 30), "random tables of the differential test")
 	onlyFlag   = flag.Int("table", envInt("UBLK_LINEAR_TABLE", -1), "of the differential test, only this table")
 )
 

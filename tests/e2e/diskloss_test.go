@@ -91,7 +91,7 @@ func TestDiskLoss(t *testing.T) {
 // What waits fails when its time is over, and what comes then fails at once. Another disk is not taken for the one that is
 // gone; that is, also then.
 func TestDiskLossTimesOut(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	scsi := scsiDisks(t, 2, 64, 512)
 	l := scsiLoss(t, scsi[0])
@@ -132,7 +132,7 @@ func TestDiskLossTimesOut(t *testing.T) {
 // A disk that is back and cannot be what it was is not taken: devices that were announced without a cache, so that nobody
 // flushes them, do not get a disk with one. When that is mended, it is.
 func TestDiskLossUnfit(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	scsi := scsiDisks(t, 2, 64, 512)
 	for _, n := range scsi {
@@ -164,7 +164,7 @@ func TestDiskLossUnfit(t *testing.T) {
 
 // While requests wait, what would wait for them is refused and says why; down ends them.
 func TestDownBesideParked(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	scsi := scsiDisks(t, 2, 64, 512)
 	l := scsiLoss(t, scsi[0])
@@ -210,7 +210,7 @@ func TestDownBesideParked(t *testing.T) {
 
 // A disk that fails what the kernel reads while the device is started does not keep it from starting.
 func TestParkBesideStart(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	scsi := scsiDisks(t, 2, 64, 512)
 	began := time.Now()
@@ -226,7 +226,7 @@ func TestParkBesideStart(t *testing.T) {
 // A disk that fails a command and is there fails it, as without park; and a disk that says nothing of itself cannot be waited
 // for.
 func TestParkIsForDisksThatVanish(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	scsi := scsiDisks(t, 2, 64, 512)
 	s := inject(t, parkConfig(scsi[0], scsi[1], "park:1h", noCache), `disk = "a"; op = "read"; range = "2MiB+64KiB"; action = "eio"; nth = 1`)

@@ -357,7 +357,7 @@ func TestDsyncWrite(t *testing.T) {
 
 // What was written before an fsync that has returned survives: the log up to that moment has it, under load.
 func TestFsyncReplay(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	s, disks := flushDevice(t, 256, "")
 	const writers, block = 4, 8 // sectors
 	const per = flushSectors / writers / block

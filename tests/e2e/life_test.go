@@ -169,7 +169,7 @@ func lifeConfig(a, b string) string {
 
 // SIGTERM under load: the server ends well, its users get errors, nothing is left.
 func TestTermUnderLoad(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
 	file := writeConfig(t, lifeConfig(a, b))
 	for i := range scaled(5, 10) {
@@ -285,7 +285,7 @@ func TestCycles(t *testing.T) {
 	})
 	start := time.Now()
 	var ups time.Duration
-	n := scaled(60, 10)
+	n := scaled(30, 20)
 	for i := range n {
 		begin := time.Now()
 		s, err := tryUp(t, file)
@@ -377,7 +377,7 @@ func threadCount(t testing.TB, s *server) (n int) {
 
 // Sixteen devices in one file, beside another file's, all at work.
 func TestManyDevices(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b, c := nullBlk(t, 64), nullBlk(t, 64), nullBlk(t, 64)
 	many := pathDisks(a, b)
 	for i := range 16 {

@@ -56,7 +56,7 @@ func (v *verifier) copyOnto(t *testing.T, src string, fd int, from, to, n uint64
 // FUA alone. With neither it is not all there, or this test could not tell. TestPowerCut says how it is seen. Meanwhile others
 // write beside the copied range, with FUA, but send no FLUSH, which would do the copy's work.
 func TestPowerCutCopy(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	const table, most = "0 4800 striped 2 24 a 8 b 0\n4800 3000 linear c 512", 6000 // sectors that are copied onto
 	start := time.Now()
 	v := powerDevice(t, "dst", table, 3, fmt.Sprintf("[disk.s]\npath = %q\nunstable_path = true\n", nullBlk(t, 8))+tableDevice("src", "0 8000 linear s 8"))

@@ -358,7 +358,7 @@ func inFlight(t testing.TB, s *server, name string) (n uint64) {
 
 // What is not what it was is refused, with all differences, and nothing is touched; what is again is taken over.
 func TestAdoptRefused(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	cleared(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	toml := pathDisks(a, b) + tableDevice("data", "0 8192 linear a 0\n8192 8192 linear b 0") + tableDevice("more", "0 8192 linear b 65536")

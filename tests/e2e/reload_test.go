@@ -158,7 +158,7 @@ func TestReloadUnderLoad(t *testing.T) {
 // A device is moved to another disk while it is suspended, and its users see nothing but that it took a while; the old disk
 // is free then.
 func TestReloadMoves(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 16), nullBlk(t, 16)
 	s := up(t, pathDisks(a)+tableDevice("data", "0 16384 linear a 8"))
 	scribble(t, s.dev["data"], 7)
@@ -279,7 +279,7 @@ func TestReloadGrow(t *testing.T) {
 
 // A reload that cannot be made changes nothing: not the tables, not the disks, and not the I/O that goes on.
 func TestReloadRefused(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b, c, big := nullBlk(t, 64), nullBlk(t, 64), nullBlk(t, 64), nullBlk(t, 64, "blocksize=4096", "discard=0")
 	old := pathDisks(a, b) + tableDevice("data", "0 65536 linear a 8\n65536 8192 linear b 0") + tableDevice("other", "0 8192 linear b 8192")
 	s := up(t, old)
@@ -334,7 +334,7 @@ func TestReloadRefused(t *testing.T) {
 
 // Devices come and go by SIGHUP and by the verb, and with them their disks.
 func TestReloadAddRemove(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b, c := nullBlk(t, 32), nullBlk(t, 32), nullBlk(t, 32)
 	s := up(t, pathDisks(a, b)+tableDevice("data", "0 8192 linear a 8")+tableDevice("old", "0 8192 linear b 0"))
 	w := startWriter(t, s.dev["data"], 0)
@@ -376,7 +376,7 @@ func TestReloadAddRemove(t *testing.T) {
 // A reload waits for copies on the devices that it changes, lets others go on, and keeps new ones out; it gives up, or ends
 // them, when it is told to.
 func TestReloadCopies(t *testing.T) {
-	needGuest(t)
+	anyKernel(t)
 	a, b := nullBlk(t, 64), nullBlk(t, 64)
 	words := []string{"0 65536 linear a 0", "0 32768 linear a 0\n32768 32768 linear a 32768"}
 	file := func(i int) string {
@@ -497,7 +497,7 @@ func TestReloadKilled(t *testing.T) {
 	}
 	load := startBlocks(t, s.dev["data"], 65536, false)
 	is, old, fresh := 0, 0, 0
-	for round, n := 0, scaled(20, 5); round < n || (fresh == 0 || old == 0) && round < 5*n; round++ {
+	for round, n := 0, scaled(8, 13); round < n || (fresh == 0 || old == 0) && round < 5*n; round++ {
 		load.moves(20)
 		if err := os.WriteFile(path, []byte(file(is+1)), 0o600); err != nil {
 			t.Fatal(err)

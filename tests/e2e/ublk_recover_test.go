@@ -565,7 +565,7 @@ func TestUblkSwap(t *testing.T) {
 	defer b.end()
 	o.Do = "swap"
 	pieces := []int{1, 64, 1024, 2, 4096}
-	for i := range scaled(20, 10) {
+	for i := range scaled(10, 20) {
 		o.Pieces = pieces[i%len(pieces)]
 		s.must(o)
 		b.moves(20)
