@@ -34,8 +34,8 @@ func notStalled(t testing.TB, what string, s func() *server, count *atomic.Int64
 	}()
 }
 
-// diagnosis is what debugfs says of the requests of every ublk device, what its server says of them, and where each thread of
-// the server is; and then the server's goroutines, which ends it.
+// diagnosis is what debugfs says of the requests of every ublk device, what its server says of them, where each thread of the
+// server is, and every task that runs or could. It changes nothing: a slow machine is no stall.
 func diagnosis(s *server) string {
 	var b strings.Builder
 	file := func(pattern string) {
@@ -78,13 +78,6 @@ func diagnosis(s *server) string {
 		out, err := exec.Command("ublk-linear", "status", name, "--json", "-c", s.file).CombinedOutput()
 		fmt.Fprintf(&b, "status %s: %v: %s\n", name, err, out)
 	}
-	for _, what := range []string{"w", "l"} { // blocked tasks, and what each processor does
-		_ = os.WriteFile("/proc/sysrq-trigger", []byte(what), 0)
-	}
-	for _, pid := range servers {
-		_ = syscall.Kill(pid, syscall.SIGABRT)
-	}
-	time.Sleep(2 * time.Second) // for what it prints
 	fmt.Fprintf(&b, "server: %s\n", s.err)
 	return b.String()
 }
