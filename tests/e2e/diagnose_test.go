@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -48,8 +47,6 @@ func diagnosis(s *server) string {
 			}
 		}
 	}
-	_ = os.MkdirAll("/sys/kernel/debug", 0o755)
-	_ = syscall.Mount("none", "/sys/kernel/debug", "debugfs", 0, "") // it may be there
 	for _, f := range []string{"state", "requeue_list", "rqos/wbt/*", "hctx*/state", "hctx*/flags", "hctx*/dispatch", "hctx*/busy", "hctx*/tags", "hctx*/sched_tags", "hctx*/active"} {
 		file("/sys/kernel/debug/block/ublkb*/" + f)
 	}
