@@ -29,6 +29,7 @@ type bencher struct {
 	dir    string // in memory: configurations
 	out    string
 	rounds int
+	steady time.Duration
 	time   time.Duration // of one measurement
 	seq    int           // of names
 	ends   []func() error
@@ -59,6 +60,7 @@ func main() {
 	only := flag.String("sets", "", "measure these `sets` only, comma-separated: "+strings.Join(setNames(), ", "))
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of every comparison")
 	flag.DurationVar(&b.time, "time", 500*time.Millisecond, "of one measurement")
+	flag.DurationVar(&b.steady, "steady", 20*time.Second, "of the run in which nothing must be allocated, for each data path")
 	flag.StringVar(&b.out, "out", "bench.json", "`file` for the result")
 	flag.Parse()
 	if *quick {

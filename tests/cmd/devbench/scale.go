@@ -150,7 +150,7 @@ func steady(b *bencher, quick bool) error {
 	if l.err != nil {
 		return l.err
 	}
-	took := 20 * time.Second
+	took := b.steady
 	if quick {
 		took = 4 * time.Second
 	}
