@@ -34,6 +34,7 @@ func (d *Device) Quiesce(ctx context.Context, timeout time.Duration) error {
 		timeout = slowDeadline
 	}
 	was := d.wantStop()
+	d.quiesced = true // whatever comes of it: the driver may have stopped sending
 	// The answer comes when the driver's own wait is over, which sleeps in steps.
 	if err := d.command(ctx, uapi.UBLK_U_CMD_QUIESCE_DEV, uint64(max(1, timeout.Milliseconds())), timeout+quickDeadline); err != nil {
 		if !errors.Is(err, ErrTimeout) {
@@ -66,6 +67,11 @@ func (d *Device) Detach(ctx context.Context) error {
 		return nil
 	}
 	if d.mapper != nil && !d.letting {
+		if d.quiesced {
+			if err := d.caughtUp(ctx); err != nil {
+				return &OpError{"wait for requests under way", d.id, err}
+			}
+		}
 		h, _ := d.holds.put(fence{all: true}, true)
 		if err := d.drained(ctx, h); err != nil {
 			d.holds.drop(h)
@@ -73,6 +79,16 @@ func (d *Device) Detach(ctx context.Context) error {
 		}
 	}
 	return d.letGo(ctx)
+}
+
+// caughtUp waits until every queue has taken the requests that the driver sent before QUIESCE_DEV returned: they may still be
+// task work of a queue's ring then (ublk_cancel_cmd leaves what is started to that), nobody keeps them for a successor, and
+// RecoveryQueue fails what is not answered. Task work runs in the order in which it was queued, so that whoever hears the bell
+// has heard them. The hold keeps nothing out; it rings.
+func (d *Device) caughtUp(ctx context.Context) error {
+	h, _ := d.holds.put(fence{}, true)
+	defer d.holds.drop(h)
+	return d.drained(ctx, h)
 }
 
 // drained waits for a hold, also when queues have ended.

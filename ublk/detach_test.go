@@ -129,6 +129,34 @@ func TestQuiesce(t *testing.T) {
 	d.stop(dev)
 }
 
+// What the driver had sent before QUIESCE_DEV, and a queue takes only when Detach has begun, is answered: nobody keeps it for a
+// successor.
+func TestQuiesceCatchesUp(t *testing.T) {
+	d := newDriver(t, every)
+	dev := d.live(RecoveryQueue)
+	last := len(dev.queues) - 1
+	r := d.ring(last)
+	r.setLate(true)
+	d.give(last, 1, readOf(0, 8))
+	if err := dev.Quiesce(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- dev.Detach(t.Context()) }()
+	eventually(t, "hold", func() bool { return dev.holds.now.Load() != nil })
+	r.setLate(false)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n, res := r.answered(1); n != 1 || res != 4096 {
+		t.Errorf("%d answers, %d", n, res)
+	}
+	if s := dev.holds.now.Load(); s != nil {
+		t.Errorf("held: %+v", s)
+	}
+	d.is(Quiesced)
+}
+
 // A Start that fails at any step leaves no device, when Add has made it.
 func TestStartFailsAtAnyStep(t *testing.T) {
 	for name, breaks := range map[string]func(d *fakeDriver) func(){

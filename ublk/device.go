@@ -39,6 +39,7 @@ type Device struct {
 	disks     []Backing
 	unsure    bool          // the driver has not answered how many sectors there are: those of Spec, or fewer
 	letting   bool          // Detach has begun what cannot be taken back
+	quiesced  bool          // QUIESCE_DEV was sent
 	detached  bool          // the device is a successor's
 	patience  time.Duration // with the queues
 }

@@ -26,6 +26,7 @@ type fakeRing struct {
 	given   map[int]bool // requests not yet answered
 	aborted bool
 	deaf    bool // the bell is not heard
+	late    bool // nothing is seen of what is complete: the thread has not got round to it
 	bell    *uapi.SQE
 	waiting []uapi.SQE // disk commands in flight
 	fds     []int32    // of all disk commands
@@ -127,7 +128,7 @@ func (r *fakeRing) take(e uapi.SQE) {
 func (r *fakeRing) hear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.bell == nil || r.deaf || !awaits(int(r.bell.FD), 0) {
+	if r.bell == nil || r.deaf || r.late || !awaits(int(r.bell.FD), 0) {
 		return
 	}
 	var b [bellSize]byte
@@ -199,6 +200,12 @@ func (r *fakeRing) disks() []int32 {
 	return append([]int32(nil), r.fds...)
 }
 
+func (r *fakeRing) setLate(v bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late = v
+}
+
 func (r *fakeRing) setDeaf(v bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,7 +231,7 @@ func (r *fakeRing) abort() {
 func (r *fakeRing) Next() (uapi.CQE, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.cq) == 0 {
+	if len(r.cq) == 0 || r.late {
 		return uapi.CQE{}, false
 	}
 	c := r.cq[0]
@@ -235,6 +242,9 @@ func (r *fakeRing) Next() (uapi.CQE, bool) {
 func (r *fakeRing) Ready() uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.late {
+		return 0
+	}
 	return uint32(len(r.cq))
 }
 
