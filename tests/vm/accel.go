@@ -21,8 +21,11 @@ func Accel() string {
 }
 
 // accelArgs returns QEMU's options for an accelerator.
-func accelArgs(accel string) []string {
-	if accel == "kvm" {
+func accelArgs(accel string, counted bool) []string {
+	switch {
+	case counted:
+		return []string{"-accel", "tcg,thread=single", "-icount", "shift=0", "-cpu", "max"}
+	case accel == "kvm":
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
 	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}

@@ -18,6 +18,7 @@ type Machine struct {
 	Kernel  *Kernel
 	Memory  string // as QEMU's -m has it; empty: 4G
 	CPUs    int    // 0: 2
+	Counted bool   // the guest's time is the number of its instructions, 1 ns each; it is slow, and no other load disturbs it
 	Drives  []Drive
 	Modules []string         // to load before the job, besides DefaultModules
 	Append  []string         // words for the kernel's command line
@@ -77,7 +78,10 @@ func (m *Machine) withDefaults() Machine {
 func (m *Machine) args(initramfs, folder, drives string) ([]string, error) {
 	escape := func(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 	accel := Accel()
-	args := append([]string{"-machine", "q35"}, accelArgs(accel)...)
+	if m.Counted {
+		accel = "tcg"
+	}
+	args := append([]string{"-machine", "q35"}, accelArgs(accel, m.Counted)...)
 	args = append(args,
 		"-m", m.Memory, "-smp", fmt.Sprint(m.CPUs),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",
