@@ -94,7 +94,7 @@ bench: build
 bench-device: build
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/devbench ./tests/cmd/devbench
 	$(VMRUN) -kernel $(BENCHKERNEL) $(if $(ICOUNT),-icount -timeout 4h,-timeout 40m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
-	  -- $(BIN)/devbench $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
+	  -- $(BIN)/devbench $(if $(ICOUNT),-icount -rounds 3 -time 100ms) $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
 	  $(foreach a,$(AGAINST),-tool $(firstword $(subst =, ,$(a)))=/run/results/$(notdir $(lastword $(subst =, ,$(a)))))
 	$(GO) run ./tests/cmd/benchreport -fresh $(BIN)/bench/bench.json
 

@@ -58,7 +58,7 @@ func TestLoadReplacesSets(t *testing.T) {
 	if err != nil || len(r.Samples) != 2 || r.Samples[0].IOPS != 2 || r.Samples[1].IOPS != 3 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	for _, other := range []Result{{Kernel: "6", CPUs: 2}, {Kernel: "7", CPUs: 3}, {Kernel: "7", CPUs: 2, Emulated: true}} {
+	for _, other := range []Result{{Kernel: "6", CPUs: 2}, {Kernel: "7", CPUs: 3}, {Kernel: "7", CPUs: 2, Emulated: true}, {Kernel: "7", CPUs: 2, Counted: true}} {
 		if _, err := Load(a, put("c", other)); err == nil {
 			t.Errorf("results of %+v were taken", other)
 		}

@@ -52,7 +52,10 @@ func (r *Result) Report(counts *Counts) (parts map[string]string, pictures map[s
 
 func (r *Result) machine() string {
 	how := "on the machine's own CPUs"
-	if r.Emulated {
+	switch {
+	case r.Counted:
+		how = "emulated one after the other, and time is the number of instructions, 1 ns each (QEMU's -icount): what else the machine did changes nothing, and there are no caches, no contention and no cost of a system call but its instructions"
+	case r.Emulated:
 		how = "on an emulated CPU (QEMU's TCG): absolute figures are the emulator's, and only ratios inside a round say something"
 	}
 	return fmt.Sprintf("Linux %s, %d CPUs, %s, %s.", r.Kernel, r.CPUs, r.Go, how)

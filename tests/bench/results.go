@@ -34,6 +34,7 @@ type Sample struct {
 type Result struct {
 	Kernel   string   `json:"kernel"`
 	Emulated bool     `json:"emulated"` // the CPU is QEMU's TCG: only ratios mean something
+	Counted  bool     `json:"counted"`  // and its time is the number of instructions, 1 ns each
 	CPUs     int      `json:"cpus"`
 	Go       string   `json:"go"`
 	Samples  []Sample `json:"samples"`
@@ -56,8 +57,8 @@ func Load(files ...string) (*Result, error) {
 			all = r
 			continue
 		}
-		if r.Kernel != all.Kernel || r.Emulated != all.Emulated || r.CPUs != all.CPUs {
-			return nil, fmt.Errorf("%s: kernel %s, emulated %v, %d CPUs; the first has %s, %v, %d", f, r.Kernel, r.Emulated, r.CPUs, all.Kernel, all.Emulated, all.CPUs)
+		if r.Kernel != all.Kernel || r.Emulated != all.Emulated || r.Counted != all.Counted || r.CPUs != all.CPUs {
+			return nil, fmt.Errorf("%s: kernel %s, emulated %v, counted %v, %d CPUs; the first has %s, %v, %v, %d", f, r.Kernel, r.Emulated, r.Counted, r.CPUs, all.Kernel, all.Emulated, all.Counted, all.CPUs)
 		}
 		all.Samples = slices.DeleteFunc(all.Samples, func(s Sample) bool {
 			return slices.ContainsFunc(r.Samples, func(n Sample) bool { return n.Set == s.Set })

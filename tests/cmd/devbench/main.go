@@ -61,6 +61,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of every comparison")
 	flag.DurationVar(&b.time, "time", 500*time.Millisecond, "of one measurement")
 	flag.DurationVar(&b.steady, "steady", 20*time.Second, "of the run in which nothing must be allocated, for each data path")
+	flag.BoolVar(&b.Counted, "icount", false, "note that the guest's time is the number of its instructions (vmrun -icount)")
 	flag.StringVar(&b.out, "out", "bench.json", "`file` for the result")
 	flag.Parse()
 	if *quick {
