@@ -20,6 +20,7 @@ AGAINST  ?=
 BENCHKERNEL ?= 7
 # ICOUNT=1: time is the number of instructions, which other work on the machine does not disturb; several times as slow.
 ICOUNT   ?=
+BENCHCPUS ?= 2
 # NVMe disks of the guest: QEMU's defaults, and 4Kn with small copy limits.
 DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb \
            -drive nvme:size=64M,mssrl=8192,mcl=8192,msrc=3,bps=1M,serial=cpt
@@ -93,7 +94,7 @@ bench: build
 # Devices end to end, in the VM: docs/performance.md. Leaves bin/bench/bench.json; bench-commit puts it into the page.
 bench-device: build
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/devbench ./tests/cmd/devbench
-	$(VMRUN) -kernel $(BENCHKERNEL) $(if $(ICOUNT),-icount -timeout 4h,-timeout 40m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
+	$(VMRUN) -kernel $(BENCHKERNEL) -cpus $(BENCHCPUS) $(if $(ICOUNT),-icount -timeout 4h,-timeout 40m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
 	  -- $(BIN)/devbench $(if $(ICOUNT),-icount -rounds 3 -time 100ms) $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
 	  $(foreach a,$(AGAINST),-tool $(firstword $(subst =, ,$(a)))=/run/results/$(notdir $(lastword $(subst =, ,$(a)))))
 	$(GO) run ./tests/cmd/benchreport -fresh $(BIN)/bench/bench.json
