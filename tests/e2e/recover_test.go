@@ -571,6 +571,7 @@ func TestKillWhileStarting(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(after)
+		spare(t, cmd.Process.Pid)
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}

@@ -508,6 +508,7 @@ func TestReloadKilled(t *testing.T) {
 			_, _ = c.Reload(context.Background(), daemon.ReloadRequest{})
 		}()
 		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond << (round % 6)) // the moment is what is tested
+		spare(t, s.cmd.Process.Pid)
 		s.crash()
 		<-ended
 		if s, err = tryUp(t, path); err == nil {
