@@ -328,12 +328,18 @@ func TestCopyCancelled(t *testing.T) {
 	scribble(t, s.dev["y"], 2)
 	x, y := whole(t, s.dev["x"]), whole(t, s.dev["y"])
 	var out, say bytes.Buffer
-	cmd := exec.Command("ublk-linear", "copy", "-c", s.file, "x:0s+32768s", "y:0s", "--rate=4MiB", "--window=1MiB", "--in-flight=2MiB", "--json")
+	cmd := exec.Command("ublk-linear", "copy", "-c", s.file, "x:0s+32768s", "y:0s", "--rate=4MiB", "--window=1MiB", "--in-flight=2MiB", "--json", "--force") // the test has it open
 	cmd.Stdout, cmd.Stderr = &out, &say
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the first window", func() bool { return !bytes.Equal(whole(t, s.dev["y"])[:512], y[:512]) })
+	fd, first := openDirect(t, s.dev["y"]), pages(t, 4096)
+	within(t, "the first window", func() bool {
+		if _, e := transfer(fd, false, first, 0); e != 0 {
+			t.Fatal(e)
+		}
+		return !bytes.Equal(first[:512], y[:512])
+	})
 	_ = cmd.Process.Signal(os.Interrupt)
 	_ = cmd.Wait()
 	var res copied
@@ -350,7 +356,7 @@ func TestCopyCancelled(t *testing.T) {
 	if done := res.Emulated; !bytes.Equal(got[done:], y[done:]) { // windows are begun in order, and this one copies all it began
 		t.Errorf("%d bytes were copied, but more of the destination changed", done)
 	}
-	if c := (copies{src: "x", from: 0, dst: "y", to: 0, n: 32768}); !bytes.Equal(whole(t, s.dev["x"]), x) || c.expect(t, s).Bytes != 16<<20 {
+	if c := (copies{src: "x", from: 0, dst: "y", to: 0, n: 32768, policy: []string{"--force"}}); !bytes.Equal(whole(t, s.dev["x"]), x) || c.expect(t, s).Bytes != 16<<20 {
 		t.Error("the copy was not done again")
 	}
 }
