@@ -35,6 +35,12 @@ func sysText(sys fs.FS, name ...string) string {
 	return strings.TrimSpace(string(b))
 }
 
+// hasSize says whether sysfs has a block device with a capacity.
+func hasSize(sys fs.FS, dir string) bool {
+	size := sysText(sys, dir, "size")
+	return size != "" && size != "0"
+}
+
 // isThere says whether a block device is there and takes commands: the kernel has it, with a capacity, and what it hangs on
 // does not say that it is gone. Its number is no other's for as long as it is open.
 func isThere(sys fs.FS, rdev uint64) bool {
@@ -42,14 +48,14 @@ func isThere(sys fs.FS, rdev uint64) bool {
 	if err != nil {
 		return false
 	}
-	size := sysText(sys, own, "size")
-	if size == "" || size == "0" || sysText(sys, whole, "size") == "0" {
+	if !hasSize(sys, own) || sysText(sys, whole, "size") == "0" {
 		return false
 	}
-	if n := path.Base(whole); strings.HasPrefix(n, "nvme") && isSubsystem(sys, path.Join(whole, "device")) {
-		return anyPath(sys, path.Join(whole, "device"), n)
+	dev := path.Join(whole, "device")
+	if isSubsystem(sys, dev) {
+		return anyPath(sys, dev, path.Base(whole))
 	}
-	return takesCommands(sys, path.Join(whole, "device"))
+	return takesCommands(sys, dev)
 }
 
 // knows says by what a disk is known again when it is back: its WWID or serial number, and a partition by its UUID besides.

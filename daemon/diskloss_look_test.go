@@ -48,6 +48,7 @@ func TestIsThere(t *testing.T) {
 		{"partition", "", "", unix.Mkdev(8, 1), true},
 		{"another number", "", "", unix.Mkdev(8, 2), false},
 		{"no capacity", sda + "size", "0", unix.Mkdev(8, 0), false},
+		{"a capacity that cannot be read", sda + "size", "", unix.Mkdev(8, 0), false},
 		{"partition of a disk without capacity", sda + "size", "0", unix.Mkdev(8, 1), false},
 		{"offline", "devices/x/dev/state", "offline", unix.Mkdev(8, 0), false},
 		{"transport offline", "devices/x/dev/state", "transport-offline", unix.Mkdev(8, 1), false},
@@ -63,8 +64,14 @@ func TestIsThere(t *testing.T) {
 		if c.file != "" {
 			files[c.file] = c.text
 		}
-		if got := isThere(os.DirFS(fakeSys(t, files)), c.rdev); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
+		for _, subsystem := range []string{"bus/scsi", "class/nvme"} { // neither is an NVMe subsystem
+			dir := fakeSys(t, files)
+			if err := os.Symlink("../../../"+subsystem, filepath.Join(dir, "devices/x/dev/subsystem")); err != nil {
+				t.Fatal(err)
+			}
+			if got := isThere(os.DirFS(dir), c.rdev); got != c.want {
+				t.Errorf("%s, %s: %v", c.name, subsystem, got)
+			}
 		}
 	}
 }

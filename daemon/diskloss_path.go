@@ -42,7 +42,6 @@ func anyPath(sys fs.FS, subsystem, disk string) bool {
 	n := strings.LastIndexByte(disk, 'n')
 	paths, err := fs.Glob(sys, path.Join(subsystem, "nvme*", disk[:n]+"c*"+disk[n:]))
 	return err == nil && slices.ContainsFunc(paths, func(p string) bool {
-		size := sysText(sys, p, "size")
-		return size != "" && size != "0" && takesCommands(sys, path.Dir(p))
+		return hasSize(sys, p) && takesCommands(sys, path.Dir(p))
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,11 +56,8 @@ func diagnosis(s *server) string {
 		file("/proc/stat")
 		time.Sleep(2 * time.Second)
 	}
-	servers := serversOf(s.file)
-	for _, pid := range servers {
-		for _, f := range []string{"task/*/wchan", "task/*/syscall", "task/*/stack", "fdinfo/*"} {
-			file(fmt.Sprintf("/proc/%d/%s", pid, f))
-		}
+	for _, f := range []string{"task/*/wchan", "task/*/syscall", "task/*/stack", "fdinfo/*"} {
+		file(fmt.Sprintf("/proc/%d/%s", s.cmd.Process.Pid, f))
 	}
 	runs, _ := filepath.Glob("/proc/[0-9]*/task/*/stat")
 	for _, f := range runs {
@@ -77,18 +73,4 @@ func diagnosis(s *server) string {
 	}
 	fmt.Fprintf(&b, "server: %s\n", s.err)
 	return b.String()
-}
-
-// serversOf are the processes that serve a file, or are about to.
-func serversOf(file string) (pids []int) {
-	found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, f := range found {
-		text, _ := os.ReadFile(f)
-		words := strings.Split(string(text), "\x00")
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		if strings.HasSuffix(words[0], "ublk-linear") && strings.Contains(string(text), file) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }

@@ -28,13 +28,7 @@ func TestDiskLossWhileItGoes(t *testing.T) {
 	}
 	s := up(t, parkConfig(l.node, scsi[0], "park:60s", noCache))
 	fd, b := openDirect(t, s.dev["data"]), pages(t, 4096)
-
-	raw, err := unix.Open(l.node, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(raw) })
-	slow := pages(t, 4<<20)
+	raw, slow := openDirect(t, l.node), pages(t, 4<<20)
 	var wg sync.WaitGroup
 	t.Cleanup(wg.Wait) // before the memory goes
 	wg.Go(func() { transfer(raw, false, slow, 0) })
@@ -61,7 +55,7 @@ func TestDiskLossWhileItGoes(t *testing.T) {
 	})
 	diskState(t, s, daemon.DiskParked)
 	parked := time.Since(began)
-	_, err = os.Stat("/sys/block/" + head)
+	_, err := os.Stat("/sys/block/" + head)
 	t.Logf("parked after %v, when the disk was still there: %v", parked.Round(time.Millisecond), err == nil)
 	if err != nil {
 		t.Error("the disk was not slow to go: nothing was shown")

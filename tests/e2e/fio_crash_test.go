@@ -23,13 +23,7 @@ func TestCrashFioErrors(t *testing.T) {
 			continue // TestCrashFio
 		}
 		t.Run(policy, func(t *testing.T) {
-			cleared(t)
-			a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
-			file := writeConfig(t, onCrash(crashConfig(a, b), policy))
-			s, err := tryUp(t, file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, file, disks := crashBed(t, policy)
 			node := s.dev["life"]
 			mine := pages(t, blockSize)
 			kills, runs, voids, failed, bytes := 0, 0, 0, 0, uint64(0)
@@ -70,6 +64,7 @@ func TestCrashFioErrors(t *testing.T) {
 						}
 					}
 					start := time.Now()
+					var err error
 					if s, err = tryUp(t, file); err != nil {
 						t.Fatalf("kill %d: %v", kills, err)
 					}
@@ -97,7 +92,7 @@ func TestCrashFioErrors(t *testing.T) {
 				t.Error("no request failed: it says nothing of the policy")
 			}
 			s.down()
-			nothingLeft(t, a, b)
+			nothingLeft(t, disks...)
 		})
 	}
 }

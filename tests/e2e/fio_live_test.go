@@ -12,13 +12,7 @@ import (
 // Upgrades under fio: on a kernel without UBLK_F_QUIESCE the old program stops and the new one recovers. Nobody sees an error.
 func TestUpgradeFio(t *testing.T) {
 	needGuest(t)
-	cleared(t)
-	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
-	file := writeConfig(t, crashConfig(a, b))
-	s, err := tryUp(t, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, file, disks := crashBed(t, "")
 	underFio(t, s.dev["life"], "upgrade", scaled(4, 25), func() time.Duration {
 		var out daemon.UpgradeResult
 		if code := tool(t, &out, "upgrade", "-c", file); code != 0 || !out.Done || out.Stall <= 0 {
@@ -27,7 +21,7 @@ func TestUpgradeFio(t *testing.T) {
 		return time.Duration(out.Stall * float64(time.Millisecond))
 	}, func() {})
 	s.down()
-	nothingLeft(t, a, b)
+	nothingLeft(t, disks...)
 }
 
 // Resizes under fio: its device grows, and in the same reload one beside it becomes smaller, or what it was. Its own device

@@ -61,10 +61,9 @@ func startFio(t testing.TB, node string, words ...string) *fioRun {
 	t.Helper()
 	sh(t, "blkdiscard", "--zeroout", "--length", fmt.Sprint(fioSpan), node)
 	dir := t.TempDir()
-	jobs := fmt.Sprintf("[global]\nfilename=%s\nioengine=io_uring\ndirect=1\nverify=crc32c\nverify_fatal=1\ndo_verify=1\nrandrepeat=0\n"+
-		"thread=1\ngroup_reporting=1\nrw=randwrite\nnumjobs=2\noffset_increment=8m\nthinktime=100ms\n%s\n"+
-		"[flush]\nbsrange=4k-64k\niodepth=16\nsize=4m\nfsync=16\nthinktime_blocks=8\n"+
-		"[fua]\nbs=8k\niodepth=4\nsize=2m\nsync=1\nthinktime_blocks=16\noffset=16m\n", node, strings.Join(words, "\n"))
+	jobs := fioGlobal(node) + "rw=randwrite\nnumjobs=2\noffset_increment=8m\nthinktime=100ms\n" + strings.Join(words, "\n") +
+		"\n[flush]\nbsrange=4k-64k\niodepth=16\nsize=4m\nfsync=16\nthinktime_blocks=8\n" +
+		"[fua]\nbs=8k\niodepth=4\nsize=2m\nsync=1\nthinktime_blocks=16\noffset=16m\n"
 	file := filepath.Join(dir, "jobs.fio")
 	if err := os.WriteFile(file, []byte(jobs), 0o600); err != nil {
 		t.Fatal(err)

@@ -58,13 +58,17 @@ func tableDevice(name, table string) string {
 	return fmt.Sprintf("[device.%s]\ntable = \"\"\"\n%s\n\"\"\"\n", name, strings.TrimSpace(table))
 }
 
+// fioGlobal begins a job file for a node: what is written is read back and verified. Options of all jobs, and the jobs, follow.
+func fioGlobal(node string) string {
+	return fmt.Sprintf("[global]\nfilename=%s\nioengine=io_uring\ndirect=1\nverify=crc32c\nverify_fatal=1\ndo_verify=1\nrandrepeat=0\n"+
+		"thread=1\ngroup_reporting=1\n", node)
+}
+
 // fio runs a job file; every job ends with crc32c verification of what it wrote. It must end well and in time.
 func fio(t testing.TB, node, jobs string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "jobs.fio")
-	head := fmt.Sprintf("[global]\nfilename=%s\nioengine=io_uring\ndirect=1\nverify=crc32c\nverify_fatal=1\ndo_verify=1\nrandrepeat=0\n"+
-		"thread=1\ngroup_reporting=1\nstonewall\n", node)
-	if err := os.WriteFile(file, []byte(head+jobs), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(fioGlobal(node)+"stonewall\n"+jobs), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("timeout", "-s", "KILL", fmt.Sprint(scaled(int(hang.Seconds()), 8)), "fio", "--minimal", file)

@@ -125,19 +125,30 @@ func (c *copying) wait() {
 	}
 }
 
+// crashBed serves crashConfig on two disks with a cache, under an on_crash policy; "" writes none.
+func crashBed(t testing.TB, policy string) (s *server, file string, disks []string) {
+	t.Helper()
+	cleared(t)
+	disks = []string{nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)}
+	toml := crashConfig(disks[0], disks[1])
+	if policy != "" {
+		toml = onCrash(toml, policy)
+	}
+	file = writeConfig(t, toml)
+	s, err := tryUp(t, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, file, disks
+}
+
 // SIGKILL at random moments while blocks are written, some durably, and read back, in half of the rounds with a copy under
 // way: nothing that was acknowledged is lost, nothing old comes back, and under reissue nobody sees an error.
 func TestCrash(t *testing.T) {
 	needGuest(t)
 	for _, policy := range policies(t) {
 		t.Run(policy, func(t *testing.T) {
-			cleared(t)
-			a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
-			file := writeConfig(t, onCrash(crashConfig(a, b), policy))
-			s, err := tryUp(t, file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, file, disks := crashBed(t, policy)
 			node := s.dev["life"]
 			plain := startBlocks(t, node, 40960, policy != "reissue")
 			defer plain.end()
@@ -157,6 +168,7 @@ func TestCrash(t *testing.T) {
 					within(t, "I/O fails while there is no server", func() bool { return plain.failed.Load() > failed+20 })
 				}
 				start := time.Now()
+				var err error
 				if s, err = tryUp(t, file); err != nil {
 					t.Fatalf("round %d: %v", i, err)
 				}
@@ -173,7 +185,7 @@ func TestCrash(t *testing.T) {
 			}
 			t.Logf("the slowest recovery took %v, the longest request %v", slowest.Round(time.Millisecond), time.Duration(plain.longest.Load()).Round(time.Millisecond))
 			s.down()
-			nothingLeft(t, a, b)
+			nothingLeft(t, disks...)
 		})
 	}
 }
@@ -181,13 +193,7 @@ func TestCrash(t *testing.T) {
 // The same under fio: 4 jobs at a time, with flushes and then with FUA, every block verified at the end.
 func TestCrashFio(t *testing.T) {
 	needGuest(t)
-	cleared(t)
-	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
-	file := writeConfig(t, crashConfig(a, b))
-	s, err := tryUp(t, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, file, disks := crashBed(t, "")
 	var done atomic.Bool
 	var crashes atomic.Int64
 	var rounds sync.WaitGroup
@@ -207,6 +213,7 @@ func TestCrashFio(t *testing.T) {
 		}
 		s.crash()
 		c.kill()
+		var err error
 		if s, err = tryUp(t, file); err != nil {
 			t.Error(err)
 			break
@@ -223,7 +230,7 @@ func TestCrashFio(t *testing.T) {
 		t.Errorf("%d crashes are too few", crashes.Load())
 	}
 	s.down()
-	nothingLeft(t, a, b)
+	nothingLeft(t, disks...)
 }
 
 // delayed is a dm-delay device over a disk, whose writes take ms milliseconds; again sets another delay.
@@ -646,6 +653,17 @@ func quiesces() (bool, error) { return hasFeature("QUIESCE") }
 // scansLater says whether START_DEV leaves the partition tables to a worker. The feature is newer than that, and came with
 // it to 7.0.
 func scansLater() (bool, error) { return hasFeature("NO_AUTO_PART_SCAN") }
+
+// scansWithin says whether START_DEV reads them itself. Then it waits for ever for a server that is killed meanwhile, with the
+// device's lock held: until the next boot neither the device nor the dead server's disks can be had by anyone.
+func scansWithin(t testing.TB) bool {
+	t.Helper()
+	later, err := scansLater()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !later
+}
 
 // A mounted file system does not notice that its server was killed and another one came.
 func TestFileSystemOverCrash(t *testing.T) {

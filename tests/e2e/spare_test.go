@@ -10,14 +10,11 @@ import (
 	"time"
 )
 
-// spare makes a server ready to be killed at a random moment of its start. Before Linux 7.0 the driver reads partition tables
-// within START_DEV, and waits for ever for a server that is killed meanwhile (see spareScans). So the server is stopped, what
-// it has begun gets the time to get there, and it goes on for a moment when it is there.
+// spare makes a server ready to be killed at a random moment of its start, outside START_DEV where that must not be
+// (scansWithin): it is stopped, what it has begun gets the time to get there, and it goes on for a moment when it is there.
 func spare(t testing.TB, pid int) {
 	t.Helper()
-	if later, err := scansLater(); err != nil {
-		t.Fatal(err)
-	} else if later {
+	if !scansWithin(t) {
 		return
 	}
 	for end := time.Now().Add(hang); time.Now().Before(end); {

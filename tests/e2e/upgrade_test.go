@@ -35,13 +35,7 @@ func another(t testing.TB) string {
 // An upgrade under load: nobody sees an error, nothing is lost, the process and the devices stay what they are.
 func TestUpgrade(t *testing.T) {
 	needGuest(t)
-	cleared(t)
-	a, b := nullBlk(t, 64, withCache), nullBlk(t, 64, withCache)
-	file := writeConfig(t, crashConfig(a, b))
-	s, err := tryUp(t, file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, file, disks := crashBed(t, "")
 	next := another(t)
 	plain := startBlocks(t, s.dev["life"], 40960, false)
 	defer plain.end()
@@ -74,7 +68,7 @@ func TestUpgrade(t *testing.T) {
 	plain.end()
 	t.Logf("the longest stall was %.1f ms, the longest request took %v", longest, time.Duration(plain.longest.Load()).Round(time.Millisecond))
 	s.down()
-	nothingLeft(t, a, b)
+	nothingLeft(t, disks...)
 }
 
 // What cannot go well is refused, and the server serves on.
