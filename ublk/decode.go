@@ -23,36 +23,37 @@ type bounds struct {
 	readOnly bool
 }
 
-// decode checks one descriptor, which the caller has copied out of the shared page: whatever the driver wrote, what
-// comes out lies on the device and fits the tag's buffer. The errno is the one that the block layer gives for such a
+// decode checks one descriptor, which the caller has copied out of the shared page, and puts it into an empty request:
+// whatever the driver wrote, what comes out lies on the device and fits the tag's buffer. The errno is the one that the block layer gives for such a
 // request: EOPNOTSUPP for an operation nobody advertised, EIO past the end, EPERM for a write to a read-only device.
 // hot path
-func (b *bounds) decode(d uapi.IODesc) (request, unix.Errno) {
-	q := request{fua: d.OpFlags&uapi.UBLK_IO_F_FUA != 0, noUnmap: d.OpFlags&uapi.UBLK_IO_F_NOUNMAP != 0,
-		r: target.Range{Start: d.StartSector, Len: uint64(d.NrSectors)}}
+func (b *bounds) decode(d *uapi.IODesc, q *request) unix.Errno {
+	q.fua, q.noUnmap = d.OpFlags&uapi.UBLK_IO_F_FUA != 0, d.OpFlags&uapi.UBLK_IO_F_NOUNMAP != 0
+	q.r = target.Range{Start: d.StartSector, Len: uint64(d.NrSectors)}
 	switch d.OpFlags & 0xff {
 	case uapi.UBLK_IO_OP_READ:
 		q.op = target.Read
 	case uapi.UBLK_IO_OP_WRITE:
 		q.op = target.Write
 	case uapi.UBLK_IO_OP_FLUSH: // its range means nothing
-		return request{op: target.Flush}, 0
+		*q = request{op: target.Flush}
+		return 0
 	case uapi.UBLK_IO_OP_DISCARD:
 		q.op = target.Discard
 	case uapi.UBLK_IO_OP_WRITE_ZEROES:
 		q.op = target.WriteZeroes
 	default:
-		return q, unix.EOPNOTSUPP
+		return unix.EOPNOTSUPP
 	}
 	switch {
 	case q.op != target.Read && b.readOnly:
-		return q, unix.EPERM
+		return unix.EPERM
 	case q.r.Len == 0 || q.r.Start >= b.sectors || q.r.Len > b.sectors-q.r.Start:
-		return q, unix.EIO
+		return unix.EIO
 	case (q.r.Start|q.r.Len)&(b.lbs-1) != 0:
-		return q, unix.EINVAL
+		return unix.EINVAL
 	case !q.op.Ranged() && q.r.Len > uint64(b.maxIO):
-		return q, unix.EINVAL
+		return unix.EINVAL
 	}
-	return q, 0
+	return 0
 }

@@ -64,7 +64,7 @@ func (q *queue) account(i uint32, errno unix.Errno) {
 		if errno == 0 {
 			c.Bytes.Add(o.bytes)
 		}
-		c.Latency[bucket(clock()-f.sent.Load()&^opBits)].Add(1)
+		c.Latency[bucket(q.clock()-f.sent.Load()&^opBits)].Add(1)
 	}
 	f.sent.Store(0)
 	if errno != 0 {

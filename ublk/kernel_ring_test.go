@@ -250,7 +250,8 @@ func (r *fakeRing) Ready() uint32 {
 
 func (r *fakeRing) RegisterEmpty(uint32) error { return nil }
 
-func (r *fakeRing) IdleAt(*int) {}
+func (r *fakeRing) IdleAt(*int)  {}
+func (r *fakeRing) BriefAt(*int) {}
 
 func (r *fakeRing) Close() error {
 	r.mu.Lock()

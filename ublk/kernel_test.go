@@ -167,12 +167,14 @@ func (k *kernel) Enter(wait uint32) error {
 			return err
 		}
 	}
+	commands := 0
 	for i := range k.sq[:k.queued] {
 		e := &k.sq[i]
 		switch {
 		case e.UserData&commandBit != 0 && k.q.faults != nil && (e.Opcode == uapi.IORING_OP_NOP || e.Opcode == uapi.IORING_OP_TIMEOUT):
 			k.standIn(e)
 		case e.UserData&commandBit != 0:
+			commands++
 			k.start(e)
 		case e.UserData&bellData != 0:
 			k.bell(e)
@@ -183,6 +185,10 @@ func (k *kernel) Enter(wait uint32) error {
 		}
 	}
 	k.queued = 0
+	if k.q.fresh != commands { // a wait that the runtime is not told of would give them to disks
+		k.t.Fatalf("%d commands are submitted, and the queue says %d", commands, k.q.fresh)
+	}
+	k.q.fresh = 0
 	if k.onTurn != nil {
 		k.onTurn()
 	}

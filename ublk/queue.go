@@ -93,6 +93,8 @@ type queue struct {
 	live    int      // tags that the driver has not ended
 	busy    int      // tags in flight
 	flying  int      // commands in flight
+	fresh   int      // commands queued that the ring does not have yet
+	now     int64    // of clock, read once in a turn; 0: not yet (stalled.go)
 	broken  error    // of Enter: the ring is gone
 	spare   uapi.SQE // what is filled in then
 	failure error    // the first tag that ended otherwise than by the driver's abort
@@ -147,6 +149,7 @@ func (q *queue) run() error {
 		if err := q.ring.Enter(1); err != nil {
 			return err
 		}
+		q.now = 0
 		for {
 			c, ok := q.ring.Next()
 			if !ok {
@@ -166,7 +169,9 @@ func (q *queue) run() error {
 				q.accept(uint16(c.UserData), c.Res)
 			}
 		}
-		q.feed()
+		if len(q.starved) > 0 {
+			q.feed()
+		}
 		if q.broken != nil {
 			return q.broken
 		}
@@ -200,13 +205,14 @@ func (q *queue) accept(t uint16, res int32) {
 		return
 	}
 	desc := q.descs[t] // once: the driver may rewrite it
-	r, errno := q.bounds.decode(desc)
 	tg := &q.tags[t]
-	*tg = tag{q: r, errno: errno, bare: q.fixed && desc.OpFlags&uapi.UBLK_IO_F_NEED_REG_BUF != 0 && r.op <= target.Write}
-	if errno != 0 {
+	*tg = tag{}
+	if tg.errno = q.bounds.decode(&desc, &tg.q); tg.errno != 0 {
 		q.commit(t)
 		return
 	}
+	r := &tg.q
+	tg.bare = q.fixed && desc.OpFlags&uapi.UBLK_IO_F_NEED_REG_BUF != 0 && r.op <= target.Write
 	q.stats.Requests[r.op].Add(1)
 	q.stats.Bytes[r.op].Add(r.r.Len * 512)
 	if s := q.held.Load(); q.halted || s != nil && s.stops(r.op, r.r) {
@@ -269,6 +275,12 @@ func (q *queue) start(t uint16) {
 		q.commit(t)
 		return
 	}
+	if len(segs) == 1 && mop <= target.Write {
+		i := q.single(t, &segs[0], mop, tg.mapped)
+		tg.mapped += n
+		q.send(i)
+		return
+	}
 	first := q.group(t, segs, mop, tg.mapped)
 	tg.mapped += n
 	for i := first; i < len(q.free); i++ {
@@ -286,7 +298,7 @@ func (q *queue) send(i uint32) {
 	o := &q.ops[i]
 	if f := &q.flights[i]; f.sent.Load() == 0 { // else it is sent again, and its time runs on
 		o.bytes = o.left
-		f.start(o)
+		f.start(o, q.clock())
 	}
 	if q.faults != nil && q.inject(i) {
 		return
@@ -295,23 +307,31 @@ func (q *queue) send(i uint32) {
 	o.fill(e, &q.disks[o.disk], q.iovs, q.fixed)
 	e.UserData = commandBit | uint64(i)
 	q.flying++
+	q.fresh++
 	q.stats.Commands.Add(1)
 }
 
 // sqe is a free entry; a full ring is submitted first.
 // hot path
 func (q *queue) sqe() *uapi.SQE {
-	e := q.ring.SQE()
-	for e == nil {
-		if q.broken == nil {
-			q.broken = q.ring.Enter(0)
-		}
-		if q.broken != nil {
-			return &q.spare // run ends before it would matter
-		}
-		e = q.ring.SQE()
+	if e := q.ring.SQE(); e != nil {
+		return e
 	}
-	return e
+	return q.drain()
+}
+
+// drain submits a full ring, for an entry.
+// hot path
+func (q *queue) drain() *uapi.SQE {
+	for q.broken == nil {
+		if q.broken, q.now = q.ring.Enter(0), 0; q.broken != nil {
+			break
+		}
+		if e := q.ring.SQE(); e != nil {
+			return e
+		}
+	}
+	return &q.spare // run ends before it would matter
 }
 
 // reap takes a command's result.

@@ -103,7 +103,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		k := boot(t, setup{shape: shape{lin(0, 3, 400), lin(1, 9, 400)}, maxIO: 64, lbs: c.lbs, readOnly: c.readOnly})
 		a := k.ask(c.op, c.start, c.len)
-		if _, errno := k.bounds.decode(a.desc); errno != c.want {
+		if errno := k.bounds.decode(&a.desc, &request{}); errno != c.want {
 			t.Errorf("%s %d+%d: decoded with %v, want %v", c.name, c.start, c.len, errno, c.want)
 		}
 		k.serve(a, read(k, 0, 8))

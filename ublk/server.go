@@ -20,6 +20,7 @@ type queueRing interface {
 	Ready() uint32
 	RegisterEmpty(n uint32) error
 	IdleAt(n *int)
+	BriefAt(n *int)
 	Close() error
 }
 
@@ -134,7 +135,7 @@ func (s *server) run() {
 	_ = unix.SchedSetaffinity(0, &s.mask) // a hint: a cpuset may forbid it
 	depth, fan := s.dev.spec.Depth, s.mapper.Fan()
 	ops := opsFor(depth, fan)
-	r, err := s.dev.c.ring(uring.Options{Entries: uint32(min(4096, 2*depth+64)), CQEntries: uint32(min(65536, depth+ops+1)), Deferred: true, Brief: true})
+	r, err := s.dev.c.ring(uring.Options{Entries: uint32(min(4096, 2*depth+64)), CQEntries: uint32(min(65536, depth+ops+1)), Deferred: true})
 	if err != nil {
 		s.ready <- err
 		return
@@ -158,6 +159,7 @@ func (s *server) run() {
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
 		queueMemory{descs: descsOf(s.descs, depth), fixed: fixed, bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/uapi.SizeofIovec)}, s.dev.holds, s.gate)
 	r.IdleAt(&s.q.flying) // fetches and the read of the bell are always pending
+	r.BriefAt(&s.q.fresh)
 	s.q.failed, s.q.diskFailed, s.q.faults = s.dev.fail, s.dev.spec.DiskFailed, s.faults.Load()
 	s.q.loss = &s.dev.loss
 	s.ready <- nil

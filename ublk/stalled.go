@@ -62,9 +62,9 @@ const (
 
 // start notes that a command is sent.
 // hot path
-func (f *flight) start(o *op) {
+func (f *flight) start(o *op, now int64) {
 	f.where.Store(o.at/512&sectorBits | uint64(o.disk)<<48)
-	f.sent.Store(clock()&^opBits | int64(o.kind))
+	f.sent.Store(now&^opBits | int64(o.kind))
 }
 
 // look is what is in flight; false when nothing is, or it changed meanwhile.
@@ -82,3 +82,13 @@ func (f *flight) look(now int64) (Stall, bool) {
 func clock() int64 { return int64(time.Since(clockBase)) + opBits + 1 }
 
 var clockBase = time.Now()
+
+// clock is the time of the queue's turn: what it sends and what has come back are timed by one reading of the clock. A turn is
+// as long as the work on what came back together, some microseconds a request; a wait begins another.
+// hot path
+func (q *queue) clock() int64 {
+	if q.now == 0 {
+		q.now = clock()
+	}
+	return q.now
+}

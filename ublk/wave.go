@@ -54,6 +54,28 @@ func (q *queue) group(t uint16, segs []target.Segment, mop target.Op, done uint6
 	return first
 }
 
+// single is group for a read or write of one segment, as small ones are: it takes a command for it off the free list.
+// hot path
+func (q *queue) single(t uint16, s *target.Segment, mop target.Op, done uint64) uint32 {
+	tg := &q.tags[t]
+	top := len(q.free) - 1
+	i := q.free[top]
+	q.free = q.free[:top]
+	tg.left = 1
+	iov := uint32(int(t) * q.wave)
+	o := &q.ops[i]
+	*o = op{}
+	o.at, o.left, o.iov, o.niov, o.tag, o.disk = s.Sector*512, s.Sectors*512, iov, 1, t, s.Disk
+	o.kind, o.dsync = kind(mop), tg.q.fua && mop == target.Write
+	base := (done + s.Offset) * 512
+	if !q.fixed {
+		base += q.bufAddr + uint64(t)*q.bufLen
+	}
+	v := &q.iovs[iov]
+	v.Base, v.Len = base, s.Sectors*512
+	return i
+}
+
 // joinWindow is how many of the wave's last commands a segment is tried against: stripes of up to so many legs become
 // one command per leg.
 const joinWindow = 32

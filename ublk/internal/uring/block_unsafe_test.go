@@ -55,7 +55,8 @@ func BenchmarkBlock(b *testing.B) {
 			case "Ring":
 				r = newRing(b, Options{Entries: 8, Deferred: true})
 			case "BriefRing":
-				r = newRing(b, Options{Entries: 8, Deferred: true, Brief: true})
+				r = newRing(b, Options{Entries: 8, Deferred: true})
+				r.BriefAt(new(int))
 				r.untold = max(1, r.untold)
 			}
 			buf := make([]byte, 1)

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ublk-go/ublk-linear/ublk/internal/uapi"
 )
 
 // A thread that blocks in Syscall costs more than the switch: Go's runtime takes its processor away, its monitor thread is
@@ -23,6 +21,11 @@ import (
 // untold is how many threads wait without the runtime's knowledge. There are never more than half of its processors: the others
 // serve who is not a queue.
 var untold atomic.Int32
+
+// BriefAt lets waits begin untold. *n is how many of the entries that are queued may take long when they are submitted, other
+// than ublk's own commands: while there are any, what is queued is submitted by a call of its own, of which the runtime knows.
+// Enter sets *n to zero when all is submitted. It must be the owning thread's alone.
+func (r *Ring) BriefAt(n *int) { r.untold, r.lengthy = mayWaitUntold(), n }
 
 // mayWaitUntold is how many may.
 func mayWaitUntold() int32 {
@@ -39,7 +42,7 @@ func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
 	if untold.Load() >= r.untold {
 		return false, 0
 	}
-	if r.slow() {
+	if *r.lengthy != 0 {
 		r.enters++
 		errno = enter(r.enterFD, r.Queued(), 0, flags)
 		if errno != 0 || r.Ready() >= wait {
@@ -55,15 +58,4 @@ func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
 	untold.Add(-1)
 	done = r.Ready() >= wait || errno != 0 && errno != unix.EINTR
 	return done, errno
-}
-
-// slow is whether there is anything among the entries of the next enter but ublk's commands, which no disk can hold up.
-// hot path
-func (r *Ring) slow() bool {
-	for i := r.tail - r.Queued(); i != r.tail; i++ {
-		if r.entry(i&r.sqMask).Opcode != uapi.IORING_OP_URING_CMD {
-			return true
-		}
-	}
-	return false
 }

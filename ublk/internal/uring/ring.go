@@ -20,7 +20,6 @@ type Options struct {
 	CQEntries uint32 // completion entries; 0: twice Entries
 	SQE128    bool   // 128-byte entries, for ublk's control commands
 	Deferred  bool   // SINGLE_ISSUER|DEFER_TASKRUN: completions are run only inside this thread's Enter
-	Brief     bool   // most waits are short (brief.go)
 
 	kernel *kernel // nil: the real one; tests put an older one here
 }
@@ -34,6 +33,7 @@ type Ring struct {
 	features uint32 // IORING_FEAT_*
 	idleAt   *int   // nil: every wait is one for I/O
 	untold   int32  // with how many threads it may be one that waits untold (brief.go); 0: never
+	lengthy  *int   // how many entries that are queued must not be submitted so
 	sqMask   uint32
 	cqMask   uint32
 	entries  uint32
@@ -43,6 +43,8 @@ type Ring struct {
 	ktail    *uint32
 	cqHead   *uint32
 	cqTail   *uint32
+	head     uint32 // completions taken; the kernel hears of it at the next enter
+	known    uint32 // completions that were there when it was last looked
 	cqes     []uapi.CQE
 	sqes     []byte
 	rings    []byte
@@ -99,9 +101,6 @@ func New(o Options) (_ *Ring, err error) {
 		return nil, fmt.Errorf("io_uring mmap argument: %w", err)
 	}
 	r.attach(&p)
-	if o.Brief {
-		r.untold = mayWaitUntold()
-	}
 	if o.Deferred {
 		r.enlist(k)
 	}
@@ -137,7 +136,7 @@ func (r *Ring) Queued() uint32 { return r.tail - atomic.LoadUint32(r.khead) }
 // hot path
 func (r *Ring) Enter(wait uint32) error {
 	for {
-		atomic.StoreUint32(r.ktail, r.tail)
+		r.publish()
 		flags := r.flags
 		if r.idleAt != nil && *r.idleAt == 0 {
 			flags |= uapi.IORING_ENTER_NO_IOWAIT
@@ -150,6 +149,9 @@ func (r *Ring) Enter(wait uint32) error {
 		if !done {
 			r.enters++
 			errno = enter(r.enterFD, r.Queued(), wait, flags)
+		}
+		if r.lengthy != nil && r.Queued() == 0 {
+			*r.lengthy = 0
 		}
 		switch errno {
 		case 0, unix.EBUSY, unix.EAGAIN:
@@ -168,7 +170,7 @@ func (r *Ring) Enter(wait uint32) error {
 func (r *Ring) EnterTimeout(d time.Duration) error {
 	end := time.Now().Add(d)
 	for {
-		atomic.StoreUint32(r.ktail, r.tail)
+		r.publish()
 		left := time.Until(end)
 		if left <= 0 {
 			if r.Ready() > 0 {
@@ -192,20 +194,26 @@ func (r *Ring) EnterTimeout(d time.Duration) error {
 	}
 }
 
-// Ready is how many completions can be taken without a system call.
-func (r *Ring) Ready() uint32 {
-	return atomic.LoadUint32(r.cqTail) - atomic.LoadUint32(r.cqHead)
+// publish tells the kernel which entries are queued and which completions were taken: a wait counts those that are left.
+// hot path
+func (r *Ring) publish() {
+	atomic.StoreUint32(r.ktail, r.tail)
+	atomic.StoreUint32(r.cqHead, r.head)
 }
+
+// Ready is how many completions can be taken without a system call.
+func (r *Ring) Ready() uint32 { return atomic.LoadUint32(r.cqTail) - r.head }
 
 // Next takes one completion, by value.
 // hot path
 func (r *Ring) Next() (uapi.CQE, bool) {
-	h := *r.cqHead // only this thread writes it
-	if h == atomic.LoadUint32(r.cqTail) {
-		return uapi.CQE{}, false
+	if r.head == r.known {
+		if r.known = atomic.LoadUint32(r.cqTail); r.head == r.known {
+			return uapi.CQE{}, false
+		}
 	}
-	c := r.cqes[h&r.cqMask]
-	atomic.StoreUint32(r.cqHead, h+1)
+	c := r.cqes[r.head&r.cqMask]
+	r.head++
 	return c, true
 }
 

@@ -1,7 +1,6 @@
 package uring
 
 import (
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +19,7 @@ func registerFile(r *Ring, fd int32) error {
 
 // enterRaw is Enter by a raw system call.
 func (r *Ring) enterRaw(wait uint32) error {
-	atomic.StoreUint32(r.ktail, r.tail)
+	r.publish()
 	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.enterFD), uintptr(r.Queued()), uintptr(wait), uintptr(r.flags), 0, 0)
 	if errno != 0 && errno != unix.EINTR {
 		return errno

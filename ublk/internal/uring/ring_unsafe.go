@@ -69,7 +69,8 @@ func (r *Ring) attach(p *uapi.RingParams) {
 			*u32(p.SQOff.Array + 4*i) = i
 		}
 	}
-	r.tail = atomic.LoadUint32(r.ktail)
+	r.tail, r.head = atomic.LoadUint32(r.ktail), atomic.LoadUint32(r.cqHead)
+	r.known = r.head
 	r.arg = (*getEvents)(unsafe.Pointer(&r.argMem[0]))
 }
 
