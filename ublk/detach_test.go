@@ -194,6 +194,7 @@ func TestDiskStats(t *testing.T) {
 		t.Errorf("stalled: %+v", s)
 	}
 	d.stick()
+	given := time.Now()
 	d.give(0, 1, readOf(16, 8))
 	r := d.ring(0)
 	eventually(t, "command", func() bool { return r.flying() == 1 })
@@ -202,7 +203,7 @@ func TestDiskStats(t *testing.T) {
 	eventually(t, "commands", func() bool { return r.flying() == 5 })
 	eventually(t, "age", func() bool { s := dev.Stalled(time.Millisecond); return len(s) == 3 })
 	s := dev.Stalled(0)
-	if s[0].Queue != 0 || s[0].Disk != 0 || s[0].Op != 0 || s[0].Sector != 16 || s[0].Age <= 0 {
+	if s[0].Queue != 0 || s[0].Disk != 0 || s[0].Op != 0 || s[0].Sector != 16 || s[0].Age <= 0 || s[0].Age > time.Since(given) {
 		t.Errorf("%+v", s)
 	}
 	if s := dev.Stalled(time.Hour); s != nil {
@@ -210,11 +211,14 @@ func TestDiskStats(t *testing.T) {
 	}
 	d.release()
 	eventually(t, "answers", func() bool { n, _ := r.answered(3); return n == 1 && len(dev.Stalled(0)) == 0 })
-	var n uint64
+	var n, long uint64
 	for i := range stats.Ops[0].Latency {
 		n += stats.Ops[0].Latency[i].Load()
+		if i >= bucket(int64(time.Millisecond)) {
+			long += stats.Ops[0].Latency[i].Load()
+		}
 	}
-	if n != 3 || stats.Ops[2].Commands.Load() != 1 {
-		t.Errorf("%d reads in the histogram", n)
+	if n != 3 || long < 1 || stats.Ops[2].Commands.Load() != 1 {
+		t.Errorf("%d reads in the histogram, %d of them took a millisecond or more", n, long)
 	}
 }
