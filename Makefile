@@ -24,6 +24,8 @@ BENCHCPUS ?= 2
 # NVMe disks of the guest: QEMU's defaults, and 4Kn with small copy limits.
 DRIVES  := -drive nvme:size=64M,serial=cpa -drive nvme:size=64M,lbs=4096,mssrl=16,mcl=40,msrc=3,serial=cpb \
            -drive nvme:size=64M,mssrl=8192,mcl=8192,msrc=3,bps=1M,serial=cpt
+# Of bench-device, for copies (tests/cmd/devbench/copynvme.go): up to 4 MiB a command.
+COPYDRIVES := $(foreach s,bca bcb,-drive nvme:size=256M,mssrl=8192,mcl=8192,msrc=127,serial=$(s))
 
 # Where make install puts things; DESTDIR goes before all of it.
 PREFIX  ?= /usr/local
@@ -94,7 +96,7 @@ bench: build
 # Devices end to end, in the VM: docs/performance.md. Leaves bin/bench/bench.json; bench-commit puts it into the page.
 bench-device: build
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/devbench ./tests/cmd/devbench
-	$(VMRUN) -kernel $(BENCHKERNEL) -cpus $(BENCHCPUS) $(if $(ICOUNT),-icount -timeout 4h,-timeout 40m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
+	$(VMRUN) -kernel $(BENCHKERNEL) -cpus $(BENCHCPUS) -need qemu-img=qemu-utils $(COPYDRIVES) $(if $(ICOUNT),-icount -timeout 4h,-timeout 60m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
 	  -- $(BIN)/devbench $(if $(ICOUNT),-icount -rounds 3 -time 100ms) $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
 	  $(foreach a,$(AGAINST),-tool $(firstword $(subst =, ,$(a)))=/run/results/$(notdir $(lastword $(subst =, ,$(a)))))
 	$(GO) run ./tests/cmd/benchreport -fresh $(BIN)/bench/bench.json

@@ -41,6 +41,11 @@ func (r *Result) Report(counts *Counts) (parts map[string]string, pictures map[s
 	add("discard", r.discard())
 	add("builds", r.builds())
 	add("account", r.account())
+	add("copy", r.copies())
+	add("copystripe", r.copyStripes())
+	add("copysmall", r.copySmall())
+	add("foreground", r.foreground())
+	add("gc", r.collecting())
 	add("switches", r.absolute("served", "times per I/O that a thread of the server blocked", Switches))
 	if counts != nil {
 		add("counts", counts.instructions())

@@ -28,6 +28,17 @@ type Sample struct {
 	Requests  float64            `json:"requests,omitempty"`      // of that run
 	Calls     map[string]float64 `json:"calls_io,omitempty"`      // system calls of the server per I/O, by name
 	SetupSecs float64            `json:"setup_seconds,omitempty"` // from start until the devices can be opened
+
+	// Of copies.
+	CPUMiB   float64 `json:"cpu_us_mib,omitempty"` // CPU time of the process that copies, and of its server, per MiB, microseconds
+	Commands float64 `json:"commands,omitempty"`   // sent to disks, as the copy says
+	Fewest   float64 `json:"fewest,omitempty"`     // commands with which it could be done: legs × limit units
+	HostMiB  float64 `json:"host_mib,omitempty"`   // through the host's memory, read and written, as the copy says
+
+	// What went on beside the job.
+	BesideMiBs  float64 `json:"beside_mib_s,omitempty"` // a copy, at so many MiB/s
+	Asked       int     `json:"asked,omitempty"`        // the server for its status, so many times
+	Collections int     `json:"collections,omitempty"`  // of the server's garbage
 }
 
 // Result is a run of the benchmark.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 // nullBlk makes a null_blk disk and returns its node. Without memory it takes any data and returns none, at once: what is
 // measured is all that is above it.
-func (b *bencher) nullBlk(mib int, memory bool) (string, error) {
+func (b *bencher) nullBlk(mib int, memory bool, more ...[2]string) (string, error) {
 	name := b.name("b")
 	dir := filepath.Join("/sys/kernel/config/nullb", name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -23,7 +24,7 @@ func (b *bencher) nullBlk(mib int, memory bool) (string, error) {
 	if memory {
 		attrs = append(attrs, [2]string{"memory_backed", "1"}, [2]string{"discard", "1"})
 	}
-	for _, a := range append(attrs, [2]string{"power", "1"}) {
+	for _, a := range slices.Concat(attrs, more, [][2]string{{"power", "1"}}) {
 		if err := os.WriteFile(filepath.Join(dir, a[0]), []byte(a[1]), 0); err != nil {
 			return "", err
 		}

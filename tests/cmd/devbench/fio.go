@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -9,11 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/ublk-go/ublk-linear/tests/bench"
 )
@@ -47,52 +43,28 @@ type direction struct {
 
 // round runs a job against contenders, one after the other, for a while each. One fio does it all: an emulated CPU needs
 // longer to start fio than to measure. Each section of its file says on a pipe that it begins, and the servers' usage is
-// read then.
+// read then (watch.go).
 func (b *bencher) round(j job, d time.Duration, all []*contender) ([]bench.Sample, error) {
-	fifo, file := filepath.Join(b.dir, b.name("fifo")), filepath.Join(b.dir, b.name("job"))
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+	file := filepath.Join(b.dir, b.name("job"))
+	w, err := b.newWatch(all)
+	if err != nil {
 		return nil, err
 	}
+	defer w.close()
 	var text strings.Builder
 	fmt.Fprintf(&text, "[global]\nioengine=io_uring\ndirect=1\nrw=%s\nbs=%s\niodepth=%d\nnumjobs=%d\ntime_based\nruntime=%dms\nnorandommap\nrandrepeat=0\nthread\ngroup_reporting\npercentile_list=50:99\ninvalidate=0\nstonewall\n",
 		j.rw, j.bs, j.depth, j.jobs, d.Milliseconds())
 	for i, c := range all {
-		fmt.Fprintf(&text, "[s%d]\nfilename=%s\nexec_prerun=(echo %d > %s)\n", i, strings.Join(c.files(), ":"), i, fifo)
+		fmt.Fprintf(&text, "[s%d]\nfilename=%s\nexec_prerun=%s\n", i, strings.Join(c.files(), ":"), w.prerun(i))
 	}
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
 		return nil, err
 	}
-	pipe, err := os.OpenFile(fifo, os.O_RDWR, 0) // open for writing too: no end between two writers
-	if err != nil {
-		return nil, err
-	}
-	defer pipe.Close()
 	cmd := exec.Command("fio", "--output-format=json", "--output="+file+".json", file)
 	cmd.Dir = b.dir
-	before, after := make([]usage, len(all)), make([]usage, len(all))
-	began := make([]bool, len(all))
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		for sc := bufio.NewScanner(pipe); sc.Scan(); {
-			i, err := strconv.Atoi(sc.Text())
-			if err != nil { // that was the last
-				return
-			}
-			if began[i] { // another job of the same section
-				continue
-			}
-			began[i] = true
-			before[i] = all[i].usage()
-			if i > 0 {
-				after[i-1] = all[i-1].usage()
-			}
-		}
-	}()
+	go w.run()
 	said, err := cmd.CombinedOutput()
-	_, _ = pipe.WriteString("end\n")
-	<-watched
-	after[len(all)-1] = all[len(all)-1].usage()
+	err = errors.Join(err, w.end())
 	if err != nil {
 		return nil, fmt.Errorf("fio %s: %w\n%s", j.name, err, said)
 	}
@@ -109,10 +81,11 @@ func (b *bencher) round(j job, d time.Duration, all []*contender) ([]bench.Sampl
 	}
 	var samples []bench.Sample
 	for i, c := range all {
-		s, err := sample(j, c, report.Jobs[i].Read, report.Jobs[i].Write, before[i], after[i])
+		s, err := sample(j, c, report.Jobs[i].Read, report.Jobs[i].Write, w.before[i], w.after[i])
 		if err != nil {
 			return nil, err
 		}
+		w.asides[i].into(&s)
 		samples = append(samples, s)
 	}
 	return samples, nil

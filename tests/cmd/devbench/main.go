@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -35,8 +36,12 @@ type bencher struct {
 	ends   []func() error
 }
 
-// tool is a build of ublk-linear.
-type tool struct{ name, path string }
+// tool is a build of ublk-linear, and how its server is started.
+type tool struct {
+	name, path string
+	env        []string  // added to the environment
+	stderr     io.Writer // nil: ours
+}
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "null" {
@@ -52,7 +57,7 @@ func main() {
 		if !ok {
 			return errors.New("not NAME=PATH")
 		}
-		b.tools = append(b.tools, tool{name, path})
+		b.tools = append(b.tools, tool{name: name, path: path})
 		return nil
 	})
 	flag.StringVar(&b.kublk, "kublk", "", "`path` of the kernel's selftest server, to be measured too")
@@ -75,7 +80,7 @@ func main() {
 
 func (b *bencher) run(only string, quick bool) (err error) {
 	if len(b.tools) == 0 {
-		b.tools = []tool{{"ublk-linear", "ublk-linear"}}
+		b.tools = []tool{{name: "ublk-linear", path: "ublk-linear"}}
 	}
 	if b.dir, err = os.MkdirTemp("/run", "devbench."); err != nil {
 		return err

@@ -54,7 +54,7 @@ func legs(b *bencher, quick bool) error {
 func segmented(b *bencher, quick bool) error {
 	return b.each([]int{1, 100, 10000}, quick, func(x int) error {
 		l := &line{}
-		for _, t := range append([]tool{{"dm-linear", ""}}, b.tools...) {
+		for _, t := range append([]tool{{name: "dm-linear"}}, b.tools...) {
 			d, err := b.disks(2, 512, false)
 			switch {
 			case err != nil:

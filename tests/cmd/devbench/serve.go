@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,10 @@ type contender struct {
 	node  string
 	nodes []string // of a server of several devices, in order
 	pids  []int
+	file  string // the configuration of a server of ours
+
+	// beside goes on while the contender is measured, until ctx ends; nil: nothing. It calls ready when it is under way.
+	beside func(ctx context.Context, ready func()) (aside, error)
 }
 
 // files is the devices that are used: all of them.
@@ -68,18 +73,25 @@ func (b *bencher) up(t tool, name string, c *config, n int) (*contender, error) 
 	if err := os.WriteFile(file, []byte(c.text.String()), 0o600); err != nil {
 		return nil, err
 	}
-	return b.serve(name, n, func() error {
+	cmd := exec.Command(t.path, "up", "-c", file)
+	cmd.Env, cmd.Stderr = append(os.Environ(), t.env...), t.stderr
+	s, err := b.serve(name, n, func() error {
 		if out, err := exec.Command(t.path, "down", "-c", file).CombinedOutput(); err != nil {
 			return fmt.Errorf("down: %w: %s", err, out)
 		}
 		return nil
-	}, t.path, "up", "-c", file)
+	}, cmd)
+	if s != nil {
+		s.file = file
+	}
+	return s, err
 }
 
 // serve starts a server that prints a line for each device, the node last, and serves until it is stopped.
-func (b *bencher) serve(name string, n int, stop func() error, program string, args ...string) (*contender, error) {
-	cmd := exec.Command(program, args...)
-	cmd.Stderr = os.Stderr
+func (b *bencher) serve(name string, n int, stop func() error, cmd *exec.Cmd) (*contender, error) {
+	if cmd.Stderr == nil {
+		cmd.Stderr = os.Stderr
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -114,7 +126,7 @@ func (b *bencher) ceiling(name, path string, queues int) (*contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.serve(name, 1, nil, self, "null", "-path", path, "-queues", strconv.Itoa(queues))
+	return b.serve(name, 1, nil, exec.Command(self, "null", "-path", path, "-queues", strconv.Itoa(queues)))
 }
 
 var daemonPID = regexp.MustCompile(`daemon pid (\d+)`)

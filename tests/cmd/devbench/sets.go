@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/ublk-go/ublk-linear/tests/bench"
 )
 
 // set is a comparison: who is up together, and what they do.
@@ -16,6 +18,7 @@ type set struct {
 var sets = []set{
 	{"served", served}, {"idle", idle}, {"account", account}, {"memory", memory}, {"queues", queues}, {"segments", segmented},
 	{"steady", steady}, {"discard", discard}, {"depth", depth}, {"devices", devices}, {"legs", legs}, {"builds", builds},
+	{"copy", bulk}, {"copysmall", smallCopies}, {"foreground", foreground}, {"gc", collecting},
 }
 
 func setNames() []string {
@@ -29,20 +32,25 @@ func setNames() []string {
 // rotate measures every job of every contender, round by round, beginning with another contender each round. Before the
 // first, each has served for a moment: an emulated CPU translates code when it first runs.
 func (b *bencher) rotate(set string, x int, jobs []job, all []*contender) error {
+	return b.rotateFor(set, x, b.time, jobs, all)
+}
+
+// rotateFor is rotate with another time for each measurement.
+func (b *bencher) rotateFor(set string, x int, d time.Duration, jobs []job, all []*contender) error {
 	if _, err := b.round(jobs[0], 200*time.Millisecond, all); err != nil {
 		return err
 	}
 	for _, j := range jobs {
 		for r := range b.rounds {
 			turn := slices.Concat(all[r%len(all):], all[:r%len(all)])
-			samples, err := b.round(j, b.time, turn)
+			samples, err := b.round(j, d, turn)
 			if err != nil {
 				return err
 			}
 			for _, s := range samples {
 				s.Set, s.X, s.Round = set, x, r
 				b.add(s)
-				fmt.Printf("%-8s %6d %-26s %-32s round %d: %8.0f IOPS, p50 %7.0f, p99 %7.0f, server %6.1f us/IO, %.2f switches/IO\n", set, x, j.name, s.Contender, r, s.IOPS, s.P50, s.P99, s.CPU, s.Switches)
+				fmt.Printf("%-8s %6d %-26s %-32s round %d: %8.0f IOPS, p50 %7.0f, p99 %7.0f, server %6.1f us/IO, %.2f switches/IO%s\n", set, x, j.name, s.Contender, r, s.IOPS, s.P50, s.P99, s.CPU, s.Switches, beside(&s))
 			}
 		}
 		if err := b.save(); err != nil {
@@ -172,4 +180,15 @@ func builds(b *bencher, _ bool) error {
 		return l.err
 	}
 	return b.rotate("builds", 0, []job{read1, write1, read32, write32, mid, big, bigOut}, l.all)
+}
+
+// beside is what went on beside a sample, in words.
+func beside(s *bench.Sample) (text string) {
+	if s.BesideMiBs > 0 {
+		text += fmt.Sprintf(", beside a copy at %.0f MiB/s", s.BesideMiBs)
+	}
+	if s.Asked+s.Collections > 0 {
+		text += fmt.Sprintf(", asked %d times, %d collections", s.Asked, s.Collections)
+	}
+	return text
 }
