@@ -39,6 +39,7 @@ func collecting(b *bencher, _ bool) error {
 		d, err := b.disks(4, legMiB, false)
 		l.add(nil, err)
 		l.add(b.kernelServer("kublk stripe, zero-copy", 1, append([]string{"stripe", "--auto_zc"}, d...)...))
+		b.bareStripe(l)
 	}
 	if l.err != nil {
 		return l.err

@@ -129,6 +129,14 @@ func (b *bencher) ceiling(name, path string, queues int) (*contender, error) {
 	return b.serve(name, 1, nil, exec.Command(self, "null", "-path", path, "-queues", strconv.Itoa(queues)))
 }
 
+// bare takes the I/O scheduler from a contender's device. The kernel gives one to a device of a single queue; ublk-linear's have none.
+func bare(c *contender, err error) (*contender, error) {
+	if c == nil || err != nil {
+		return c, err
+	}
+	return c, os.WriteFile(filepath.Join("/sys/block", filepath.Base(c.node), "queue/scheduler"), []byte("none"), 0)
+}
+
 var daemonPID = regexp.MustCompile(`daemon pid (\d+)`)
 
 // kernelServer is a device of the kernel's selftest server; nil when there is none to measure.

@@ -112,15 +112,16 @@ func served(b *bencher, quick bool) error {
 	l.add(b.dm("dm-linear", fmt.Sprintf("0 %d linear %s 0", legSectors, d[1])))
 	l.add(b.up(b.tools[0], b.tools[0].name+" linear, zero-copy", newConfig(d[2:3]).device(b.name("l"), "zero-copy", 1, fmt.Sprintf("0 %d linear d0 0", legSectors)), 1))
 	b.stripes(l, 4, legMiB, 1, false, "buffer", "zero-copy")
-	l.add(b.ceiling("ublk null, buffer", "buffer", 1))
-	l.add(b.ceiling("ublk null, zero-copy", "zero-copy", 1))
+	l.add(bare(b.ceiling("ublk null, buffer", "buffer", 1)))
+	l.add(bare(b.ceiling("ublk null, zero-copy", "zero-copy", 1)))
 	if b.kublk != "" {
 		for _, k := range [][]string{{"kublk stripe, zero-copy", "--auto_zc"}, {"kublk stripe, zero-copy, batch", "--auto_zc", "-b"}} {
 			d, err := b.disks(4, legMiB, false)
 			l.add(nil, err)
 			l.add(b.kernelServer(k[0], 1, append(append([]string{"stripe"}, k[1:]...), d...)...))
 		}
-		l.add(b.kernelServer("kublk null, zero-copy", 1, "null", "--auto_zc"))
+		b.bareStripe(l)
+		l.add(bare(b.kernelServer("kublk null, zero-copy, no scheduler", 1, "null", "--auto_zc")))
 	}
 	if l.err != nil {
 		return l.err
@@ -130,6 +131,16 @@ func served(b *bencher, quick bool) error {
 		jobs = []job{read1, read32, big}
 	}
 	return b.rotate("served", 0, jobs, l.all)
+}
+
+// bareStripe adds the kernel's server without a scheduler, as ublk-linear's devices are.
+func (b *bencher) bareStripe(l *line) {
+	if b.kublk == "" {
+		return
+	}
+	d, err := b.disks(4, legMiB, false)
+	l.add(nil, err)
+	l.add(bare(b.kernelServer("kublk stripe, zero-copy, no scheduler", 1, append([]string{"stripe", "--auto_zc"}, d...)...)))
 }
 
 // queues is two queues and two jobs.
@@ -175,6 +186,7 @@ func builds(b *bencher, _ bool) error {
 		d, err := b.disks(4, legMiB, false)
 		l.add(nil, err)
 		l.add(b.kernelServer("kublk stripe, zero-copy", 1, append([]string{"stripe", "--auto_zc"}, d...)...))
+		b.bareStripe(l)
 	}
 	if l.err != nil {
 		return l.err
