@@ -96,7 +96,7 @@ bench: build
 # Devices end to end, in the VM: docs/performance.md. Leaves bin/bench/bench.json; bench-commit puts it into the page.
 bench-device: build
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/devbench ./tests/cmd/devbench
-	$(VMRUN) -kernel $(BENCHKERNEL) -cpus $(BENCHCPUS) -need qemu-img=qemu-utils $(COPYDRIVES) $(if $(ICOUNT),-icount -timeout 4h,-timeout 60m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
+	$(VMRUN) -kernel $(BENCHKERNEL) -cpus $(BENCHCPUS) -need qemu-img=qemu-utils $(if $(ICOUNT),,$(COPYDRIVES)) $(if $(ICOUNT),-icount -timeout 4h,-timeout 60m) -results $(BIN)/bench -file $(BIN)/ublk-linear $(if $(KUBLK),-file $(KUBLK)) $(foreach a,$(AGAINST),-file $(lastword $(subst =, ,$(a)))) \
 	  -- $(BIN)/devbench $(if $(ICOUNT),-icount -rounds 3 -time 100ms) $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
 	  $(foreach a,$(AGAINST),-tool $(firstword $(subst =, ,$(a)))=/run/results/$(notdir $(lastword $(subst =, ,$(a)))))
 	$(GO) run ./tests/cmd/benchreport -fresh $(BIN)/bench/bench.json
