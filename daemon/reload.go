@@ -66,6 +66,7 @@ func (s *Server) Reload(ctx context.Context, r ReloadRequest) (*ReloadResult, er
 		var stall time.Duration
 		made = newServerChanges(s, plan)
 		stall, err = (&applier{plan: plan, out: made}).apply(context.WithoutCancel(ctx))
+		s.scheds.settle(ctx)
 		out.Stall = stall.Seconds()
 	}
 	if mixed := (*MixedError)(nil); errors.As(err, &mixed) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -46,8 +47,12 @@ type Options struct {
 	Exec    func(binary string, env []string) error
 	Version string // of this program
 	Handoff string // the value of HandoffEnv; "": no program was here before
-	// Started is called for every device as soon as it can be opened, in file order.
+	// Started is called for every device as soon as it can be opened and has lost its I/O scheduler, or cannot lose it, in file
+	// order, from one goroutine.
 	Started func(DeviceInfo)
+	// NoScheduler is the command line of a program that does NoSchedulers with its stdin and stdout: it takes out the I/O
+	// scheduler of devices that come. nil: they keep it.
+	NoScheduler []string
 	// AllowFaults injects the file's faults. Without it a file that has some is refused.
 	AllowFaults bool
 	Group       string        // group whose members may look, by name or number; "": none
@@ -74,6 +79,7 @@ type Server struct {
 	leases   leases   // of suspended devices
 	access   access
 	dog      watchdog
+	scheds   schedulers
 	health   health
 	keeper   *keeper
 	events   events
@@ -109,6 +115,7 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.scheds.command, s.scheds.limit, s.scheds.log = o.NoScheduler, schedulerWait, s.log
 	if err := FaultsAllowed(f, o.AllowFaults); err != nil {
 		return nil, err
 	}
@@ -186,6 +193,7 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	s.prepareCopies(tables, specs)
 	s.keeper.start()
 	order := adopted.order(len(tables))
+	announce, announced := s.announcing(ctx, len(tables), o.Started)
 	err = s.startAll(ctx, len(tables),
 		func(i int) error {
 			at := order[i]
@@ -193,10 +201,11 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 			return s.start(ctx, f.Devices[at], tables[at], specs[at], recover)
 		},
 		func(i int) {
-			if o.Started != nil {
-				o.Started(s.info(s.device(f.Devices[order[i]].Name)))
+			if d := s.device(f.Devices[order[i]].Name); d != nil { // a reload may have come first
+				announce(d)
 			}
 		})
+	announced()
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +291,9 @@ func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table,
 	s.park() // not before: a start reads the device and waits for it, and the keeper did not know whose disk it is
 	if err := devLinks.add(conf.Name, d.Node()); err != nil {
 		return wrap(err)
+	}
+	if !adopt && d.Spec().Queues == 1 { // of one that was there before it is what its users have made it
+		s.scheds.ask(filepath.Base(d.Node()))
 	}
 	said, kind := "device is up", DeviceUp
 	if adopt {
@@ -369,6 +381,7 @@ func (s *Server) Close() error {
 		}
 		s.log.Info("device is down", "name", d.conf.Name, "node", d.dev.Node())
 	}
+	s.scheds.end()
 	s.dog.stop()
 	s.health.stop()
 	if s.control != nil {
@@ -397,35 +410,6 @@ func (s *Server) Close() error {
 		s.lock = nil
 	}
 	return errors.Join(errs...)
-}
-
-// inUse is who has a served device mounted, claimed or open.
-func (s *Server) inUse() []error {
-	var errs []error
-	opt := &disk.Options{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range s.devices {
-		if hs := disk.Holders(d.dev.Node(), opt); len(hs) > 0 {
-			errs = append(errs, fmt.Errorf("device %s: %w", d.conf.Name, &disk.BusyError{Node: d.dev.Node(), Holders: hs}))
-		}
-	}
-	return errs
-}
-
-// requestDown asks for the end, unless a device is in use.
-func (s *Server) requestDown(r DownRequest) (DownResult, error) {
-	if s.upgrade.upgrading() {
-		return DownResult{}, errUpgrading
-	}
-	if !r.Force {
-		if errs := s.inUse(); len(errs) > 0 {
-			return DownResult{}, errors.Join(errs...)
-		}
-	}
-	out := DownResult{Schema: Schema, Stopped: s.List()}
-	s.once.Do(func() { close(s.down) })
-	return out, nil
 }
 
 // List is every device, in file order.

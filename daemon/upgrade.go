@@ -202,6 +202,7 @@ func (s *Server) replace(ctx context.Context, out *UpgradeResult, r *UpgradeRequ
 		err = errStopping
 	}
 	if err == nil {
+		s.scheds.end() // the new program would not reap
 		err = s.become(h)
 	}
 	return errors.Join(err, s.retake(ctx, left))

@@ -134,7 +134,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 invalid configuration, 4 busy, 5 not fou
 		}
 		return usageError{err}
 	})
-	root.AddCommand(newCheck(g), newTable(g), newMap(g), newLimits(g), newPlan(g), newCopy(g), newBenchDesigns(g, series.Models), newConform(g), newUp(g), newAdopt(g), newUpgrade(g), newReload(g), newSuspend(g), newResume(g), newDown(g), newRemove(g), newList(g), newStatus(g), newEvents(g), newVersion(g))
+	root.AddCommand(newCheck(g), newTable(g), newMap(g), newLimits(g), newPlan(g), newCopy(g), newBenchDesigns(g, series.Models), newConform(g), newUp(g), newAdopt(g), newUpgrade(g), newReload(g), newSuspend(g), newResume(g), newDown(g), newRemove(g), newList(g), newStatus(g), newEvents(g), newVersion(g), newNoScheduler())
 	checkHelp(root)
 	return root
 }
