@@ -31,7 +31,7 @@ COPYDRIVES := $(foreach s,bca bcb,-drive nvme:size=256M,mssrl=8192,mcl=8192,msrc
 PREFIX  ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 
-.PHONY: all build install demo test test-unit test-race fuzz e2e lint bench bench-device bench-check bench-commit soak prepare clean
+.PHONY: all build install demo test test-unit test-race fuzz e2e lint bench bench-device bench-profile bench-check bench-commit soak prepare clean
 
 all: build
 
@@ -100,6 +100,11 @@ bench-device: build
 	  -- $(BIN)/devbench $(if $(ICOUNT),-icount -rounds 3 -time 100ms) $(BENCH) -tool ublk-linear=/run/results/ublk-linear $(if $(KUBLK),-kublk /run/results/$(notdir $(KUBLK))) \
 	  $(foreach a,$(AGAINST),-tool $(firstword $(subst =, ,$(a)))=/run/results/$(notdir $(lastword $(subst =, ,$(a)))))
 	$(GO) run ./tests/cmd/benchreport -fresh $(BIN)/bench/bench.json
+
+# Instructions of a request by function, ours beside KUBLK's and other builds': docs/performance.md. BENCH is flags of insnprof
+# (BENCH='-scheduler none -top 15 -differ', '-jobs 1,2'). Leaves bin/profile/profile.json.
+bench-profile: build
+	$(GO) run ./tests/cmd/insnprof -kernel $(BENCHKERNEL) -cpus $(BENCHCPUS) $(BENCH) -tool ublk-linear=$(BIN)/ublk-linear $(foreach a,$(AGAINST),-tool $(a)) $(if $(KUBLK),-kublk $(KUBLK))
 
 bench-commit:
 	$(GO) run ./tests/cmd/benchreport -write $(BIN)/bench/bench.json

@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"tests/bench":           {},
 	"tests/bench/step":      {},
 	"tests/cmd/devbench":    {"tests/bench", "daemon", "limits", "target", "ublk"},
+	"tests/cmd/insnprof":    {"tests/bench", "tests/vm"},
 	"tests/cmd/benchreport": {"tests/bench"},
 	"tests/cmd/benchcheck":  {"tests/bench", "tests/bench/step"},
 	"tests/cmd/stepwork":    {"tests/bench/step", "remap", "target", "target/linear", "target/stripe"},

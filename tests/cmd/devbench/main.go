@@ -34,6 +34,7 @@ type bencher struct {
 	time   time.Duration // of one measurement
 	seq    int           // of names
 	ends   []func() error
+	begun  func() // when a load begins, in profile
 }
 
 // tool is a build of ublk-linear, and how its server is started.
@@ -67,18 +68,23 @@ func main() {
 	flag.DurationVar(&b.time, "time", 500*time.Millisecond, "of one measurement")
 	flag.DurationVar(&b.steady, "steady", 20*time.Second, "of the run in which nothing must be allocated, for each data path")
 	flag.BoolVar(&b.Counted, "icount", false, "note that the guest's time is the number of its instructions (vmrun -icount)")
+	var p profiling
+	flag.BoolVar(&p.on, "profile", false, "no sets, but windows in which QEMU's plugin counts instructions (tests/cmd/insnprof)")
+	flag.StringVar(&p.scheduler, "scheduler", "", "I/O `scheduler` of the devices that are profiled (default: as they have it)")
+	flag.DurationVar(&p.window, "window", 0, "of a profile (default 250ms with one request in flight, else 100ms)")
+	flag.StringVar(&p.jobs, "jobs", "", "profile these `jobs` only, comma-separated numbers from 1")
 	flag.StringVar(&b.out, "out", "bench.json", "`file` for the result")
 	flag.Parse()
 	if *quick {
 		b.rounds, b.time = 2, 200*time.Millisecond
 	}
-	if err := b.run(*only, *quick); err != nil {
+	if err := b.run(*only, *quick, p); err != nil {
 		fmt.Fprintln(os.Stderr, "devbench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bencher) run(only string, quick bool) (err error) {
+func (b *bencher) run(only string, quick bool, p profiling) (err error) {
 	if len(b.tools) == 0 {
 		b.tools = []tool{{name: "ublk-linear", path: "ublk-linear"}}
 	}
@@ -101,6 +107,10 @@ func (b *bencher) run(only string, quick bool) (err error) {
 		return err
 	}
 	b.Kernel, b.CPUs, b.Go, b.Emulated = strings.TrimSpace(string(uname)), runtime.NumCPU(), runtime.Version(), emulated()
+	if p.on {
+		err := b.profile(p)
+		return errors.Join(err, b.clear())
+	}
 	for _, s := range sets {
 		if only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
 			continue

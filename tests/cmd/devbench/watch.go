@@ -35,12 +35,13 @@ type watch struct {
 	said, goOn    *os.File
 	stop          func() (aside, error) // what is beside the section under way
 	at            int                   // of that section; -1: none yet
+	begun         func()                // called when a section begins, if it is not nil
 	err           error
 	done          chan struct{}
 }
 
 func (b *bencher) newWatch(all []*contender) (*watch, error) {
-	w := &watch{all: all, before: make([]usage, len(all)), after: make([]usage, len(all)), asides: make([]aside, len(all)), at: -1, done: make(chan struct{})}
+	w := &watch{all: all, before: make([]usage, len(all)), after: make([]usage, len(all)), asides: make([]aside, len(all)), at: -1, begun: b.begun, done: make(chan struct{})}
 	open := func() (string, *os.File, error) {
 		name := filepath.Join(b.dir, b.name("fifo"))
 		if err := unix.Mkfifo(name, 0o600); err != nil {
@@ -111,6 +112,9 @@ func (w *watch) enter(i int) {
 		w.stop = start(w.all[i].beside)
 	}
 	w.before[i] = w.all[i].usage()
+	if w.begun != nil {
+		w.begun()
+	}
 }
 
 func (w *watch) leave() {
