@@ -86,12 +86,15 @@ func (r *Request) check() error {
 }
 
 func (p *Policy) check(block uint64) (ps []error) {
-	w, f := p.window(), p.inFlight()
-	if w < MinWindow || w > MaxWindow || w%block != 0 {
+	w, f := p.Window, p.InFlight
+	if w != 0 && (w < MinWindow || w > MaxWindow || w%block != 0) {
 		ps = append(ps, fmt.Errorf("window of %d bytes: a multiple of %d from %d to %d", w, block, MinWindow, MaxWindow))
-		w = MinWindow // at least
+		w = 0
 	}
-	if f < w || f > MaxInFlight {
+	if w == 0 { // it will be no more than what may be in flight
+		w = max(MinWindow, block)
+	}
+	if f != 0 && (f < w || f > MaxInFlight) {
 		ps = append(ps, fmt.Errorf("%d bytes in flight: from one window (%d) to %d", f, w, MaxInFlight))
 	}
 	return ps

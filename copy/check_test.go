@@ -64,8 +64,10 @@ func TestRequestCheck(t *testing.T) {
 		{"largest window", func(r *Request) { r.Window = MaxWindow }, nil},
 		{"window too large", func(r *Request) { r.Window, r.InFlight = MaxWindow+4096, MaxInFlight }, []string{"window of 33558528 bytes"}},
 		{"window unaligned", func(r *Request) { r.Window = MinWindow + 512 }, []string{"window of 66048 bytes: a multiple of 4096"}},
-		{"less in flight than a window", func(r *Request) { r.InFlight = DefaultWindow - 4096 }, []string{"4190208 bytes in flight: from one window (4194304)"}},
-		{"one window in flight", func(r *Request) { r.InFlight = DefaultWindow }, nil},
+		{"less in flight than a window", func(r *Request) { r.Window, r.InFlight = DefaultWindow, DefaultWindow-4096 }, []string{"4190208 bytes in flight: from one window (4194304)"}},
+		{"less in flight than the smallest window", func(r *Request) { r.InFlight = MinWindow - 4096 }, []string{"61440 bytes in flight: from one window (65536)"}},
+		{"the smallest window in flight", func(r *Request) { r.InFlight = MinWindow }, nil},
+		{"one window in flight", func(r *Request) { r.Window, r.InFlight = DefaultWindow, DefaultWindow }, nil},
 		{"most in flight", func(r *Request) { r.InFlight = MaxInFlight }, nil},
 		{"too much in flight", func(r *Request) { r.InFlight = MaxInFlight + 1 }, []string{"268435457 bytes in flight"}},
 		{"everything at once", func(r *Request) {

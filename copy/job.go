@@ -45,8 +45,8 @@ func (e *Engine) Run(ctx context.Context, p *Plan, lock Locker, progress func(Pr
 	for _, r := range p.onto() {
 		j.done.add(r)
 	}
-	window := j.pol.window()
-	workers := int(min(j.pol.inFlight()/window, (j.res.Total+window-1)/window))
+	window := p.window
+	workers := int(min(p.inFlight/window, (j.res.Total+window-1)/window))
 	if p.order.sequence {
 		workers = 1
 	}

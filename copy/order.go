@@ -68,8 +68,8 @@ func (r *Request) order(src, dst remap.Side, disks []Disk) (order, error) {
 	// What is copied onto itself is done already.
 	o.runs = slices.DeleteFunc(o.runs, func(x run) bool { return same && x.src == x.dst })
 	if o.together {
-		if n := o.sectors() * 512; n > r.window() {
-			return o, overlapError("source and destination overlap so that no order gives memmove's result: all %d bytes would have to be read before any is written, and the window is %d", n, r.window())
+		if n := o.sectors() * 512; n > r.together() {
+			return o, overlapError("source and destination overlap so that no order gives memmove's result: all %d bytes would have to be read before any is written, and the window is %d", n, r.together())
 		}
 	}
 	return o, nil

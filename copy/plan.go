@@ -26,6 +26,8 @@ type Plan struct {
 	pairs  pairs
 	bounce pair
 
+	window, inFlight uint64 // bytes
+
 	at   uint64 // sectors: of the request, or of the current run
 	next int    // the current run
 	done bool
@@ -46,6 +48,7 @@ func NewPlan(req *Request, disks []Disk) (*Plan, error) {
 		return nil, err
 	}
 	p.pieces = remap.NewPieces(p.src, p.dst)
+	p.choose()
 	if req.WithoutOffload == Fail {
 		if err := p.allOffload(); err != nil {
 			return nil, err
@@ -93,7 +96,7 @@ func (p *Plan) Next(w *Window) bool {
 			return false
 		}
 	default:
-		n := min(p.req.window()/512, p.dst.Sectors()-p.at)
+		n := min(p.window/512, p.dst.Sectors()-p.at)
 		w.Offset, w.Sectors = p.at, n
 		p.cover(w, p.at, n)
 		p.at += n
@@ -115,7 +118,7 @@ func (p *Plan) enter() {
 // sequel is the next window of a request whose windows have an order.
 func (p *Plan) sequel(w *Window) bool {
 	r := &p.order.runs[p.next]
-	n, long := p.req.window()/512, r.src.Len
+	n, long := p.window/512, r.src.Len
 	if shift := r.shift(); shift < min(n, long) && r.src.Start < r.dst.End() && r.dst.Start < r.src.End() {
 		if p.req.WithoutOffload == Fail || shift*512 >= bounceBelow {
 			n = shift

@@ -93,7 +93,7 @@ func BenchmarkPlan(b *testing.B) {
 }
 
 // BenchmarkCommands reports the commands of a plan, the fewest that the request could have in one window, and what cutting
-// at every chunk edge sends. What is more than the fewest is the price of windows of 4 MiB.
+// at every chunk edge sends. What is more than the fewest is the price of windows, and of what does not lie together.
 func BenchmarkCommands(b *testing.B) {
 	const n = 1 << 30 / 512
 	for _, c := range []struct {

@@ -115,7 +115,7 @@ func (d *drawn) request() *Request {
 	if rapid.IntRange(0, 2).Draw(d.T, "two devices") == 0 {
 		r.Dst = d.device("d")
 	}
-	r.Window = rapid.SampledFrom([]uint64{64 << 10, 64 << 10, 128 << 10, 512 << 10}).Draw(d.T, "window")
+	r.Window = rapid.SampledFrom([]uint64{0, 64 << 10, 64 << 10, 128 << 10, 512 << 10}).Draw(d.T, "window")
 	if rapid.IntRange(0, 9).Draw(d.T, "no overlap") == 0 {
 		r.Overlap = RefuseOverlap
 	}

@@ -24,7 +24,7 @@ func (m *planModel) judge(t fataler, p *Plan, seed uint64) []Window {
 	seen := map[remap.Place]bool{}
 	offsets := make([]bool, len(m.to))
 	for i := range windows {
-		m.window(t, &windows[i], seen, offsets)
+		m.window(t, &windows[i], p.window/512, seen, offsets)
 		if windows[i].Sequence != windows[0].Sequence {
 			t.Fatalf("window %d: sequence %v, the first has %v", i, windows[i].Sequence, windows[0].Sequence)
 		}
@@ -64,7 +64,7 @@ func (m *planModel) judge(t fataler, p *Plan, seed uint64) []Window {
 }
 
 // window checks one window by itself.
-func (m *planModel) window(t fataler, w *Window, seen map[remap.Place]bool, offsets []bool) {
+func (m *planModel) window(t fataler, w *Window, most uint64, seen map[remap.Place]bool, offsets []bool) {
 	t.Helper()
 	reads, writes := map[remap.Place]bool{}, map[remap.Place]bool{}
 	counts, least := map[[2]target.Disk]int{}, map[[2]target.Disk]int{}
@@ -97,7 +97,7 @@ func (m *planModel) window(t fataler, w *Window, seen map[remap.Place]bool, offs
 	}) {
 		t.Fatalf("commands are not in order of their destination")
 	}
-	m.located(t, w, offsets)
+	m.located(t, w, most, offsets)
 	m.fewest(t, w, writes, least)
 	if !maps.Equal(counts, least) {
 		t.Fatalf("window %d+%d: commands %v, as few as there can be %v", w.Offset, w.Sectors, counts, least)
@@ -105,7 +105,7 @@ func (m *planModel) window(t fataler, w *Window, seen map[remap.Place]bool, offs
 }
 
 // located checks the pieces and ranges of a window.
-func (m *planModel) located(t fataler, w *Window, offsets []bool) {
+func (m *planModel) located(t fataler, w *Window, most uint64, offsets []bool) {
 	t.Helper()
 	var n uint64
 	var from, to []uint64
@@ -122,7 +122,7 @@ func (m *planModel) located(t fataler, w *Window, offsets []bool) {
 		}
 		n += x.Sectors
 	}
-	if n != w.Sectors || n*512 > m.req.window() || n == 0 || w.Pieces[0].Offset < w.Offset {
+	if n != w.Sectors || n > most || n == 0 || w.Pieces[0].Offset < w.Offset {
 		t.Fatalf("window %d+%d has %d sectors from %d on", w.Offset, w.Sectors, n, w.Pieces[0].Offset)
 	}
 	list := func(rs []target.Range) (out []uint64) {

@@ -60,15 +60,6 @@ const (
 	RefuseOverlap                // ErrOverlap
 )
 
-// Bounds and defaults of a Policy, in bytes.
-const (
-	DefaultWindow   = 4 << 20
-	MinWindow       = 64 << 10
-	MaxWindow       = 32 << 20
-	DefaultInFlight = 16 << 20
-	MaxInFlight     = 256 << 20
-)
-
 // Policy says how a copy is to be done. The zero value splits, emulates, and answers as memmove.
 type Policy struct {
 	AtBoundary     Boundary
@@ -81,22 +72,14 @@ type Policy struct {
 	ShareExtents bool // a file system may let both files share blocks (reflink): not a second copy
 	Zeroes       bool // what reads as zeroes is zeroed, not written; holes are not read
 
-	Window   uint64 // bytes planned, locked and done together; 0: DefaultWindow
-	InFlight uint64 // bytes under way at most; 0: DefaultInFlight
+	// Window is the bytes that are planned, locked and done together. 0: EmulatedWindow, where no disk of the source copies
+	// to one of the destination; where they do, DefaultWindow, or as much more, up to WidestWindow, as commands of full
+	// length need on every disk of the destination; DefaultWindow where some of it is emulated, where there is a Rate, and where
+	// windows go one after the other, because source and destination share blocks. And no more than InFlight, where that is
+	// set.
+	Window uint64
+	// InFlight is the bytes under way at most. 0: EmulatedInFlight where no disk of the source copies to one of the
+	// destination and Window is 0 too; else DefaultInFlight, but no less than Window, or two windows that the plan chose.
+	InFlight uint64
 	Rate     uint64 // bytes per second; 0: no bound
-}
-
-// window and inFlight are the values in force.
-func (p *Policy) window() uint64 {
-	if p.Window == 0 {
-		return DefaultWindow
-	}
-	return p.Window
-}
-
-func (p *Policy) inFlight() uint64 {
-	if p.InFlight == 0 {
-		return max(DefaultInFlight, p.window())
-	}
-	return p.InFlight
 }

@@ -207,7 +207,7 @@ func TestRunCancel(t *testing.T) {
 		if touched == 0 && !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled in its lock %d: %v", at, err)
 		}
-		if n > at+int(c.req.inFlight()/c.req.window()) {
+		if n > at+int(c.req.InFlight/c.req.Window) {
 			t.Errorf("%d locks after the one in which it was cancelled", n-at)
 		}
 	})

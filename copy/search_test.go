@@ -58,7 +58,7 @@ func TestSearch(t *testing.T) {
 			for _, length := range []uint64{8, 64, n} {
 				disk := &badBlocks{from: bad * 512, to: min(bad+length, n) * 512}
 				e := NewEngine([]IO{disk, &badBlocks{}}, &Options{})
-				p, err := NewPlan(&Request{Src: &Device{Table: src, LogicalBlock: block}, Dst: &Device{Table: dst}, SrcSegs: []Seg{{0, n * 512}}, DstSegs: []Seg{{0, n * 512}}}, make([]Disk, 2))
+				p, err := NewPlan(&Request{Src: &Device{Table: src, LogicalBlock: block}, Dst: &Device{Table: dst}, SrcSegs: []Seg{{0, n * 512}}, DstSegs: []Seg{{0, n * 512}}, Policy: Policy{Window: n * 512}}, make([]Disk, 2))
 				if err != nil {
 					t.Fatal(err)
 				}

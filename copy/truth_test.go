@@ -143,8 +143,8 @@ func (c *copyCase) counted(t rapid.TB, r *Result) {
 	if !maps.Equal(r.Commands, c.w.sent) {
 		t.Errorf("commands %v, the disks say %v", r.Commands, c.w.sent)
 	}
-	if c.lock.most*512 > c.req.inFlight() {
-		t.Errorf("%d bytes in flight, at most %d", c.lock.most*512, c.req.inFlight())
+	if most := cmp.Or(c.req.InFlight, DefaultInFlight); c.lock.most*512 > most {
+		t.Errorf("%d bytes in flight, at most %d", c.lock.most*512, most)
 	}
 	if depth := cmp.Or(c.o.Depth, DefaultDepth); c.w.most > depth {
 		t.Errorf("a disk had %d commands at a time, %d is the depth", c.w.most, depth)

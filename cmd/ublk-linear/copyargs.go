@@ -25,8 +25,8 @@ func (c *copyArgs) planFlags(cmd *cobra.Command) {
 	c.word(cmd, &c.policy.Fallback, "fallback", "what the disks cannot copy by themselves: `emulate|fail`", "emulate", "fail")
 	c.word(cmd, &c.policy.Overlap, "overlap", "source and destination that share blocks: `memmove|refuse`", "memmove", "refuse")
 	cmd.Flags().BoolVar(&c.policy.ShareExtents, "share-extents", false, "a file system may let both files have the blocks in common (reflink): not a second copy")
-	cmd.Flags().StringVar(&c.window, "window", "", "bytes planned, locked and done together: a `SIZE` from 64KiB to 32MiB (default 4MiB)")
-	cmd.Flags().StringVar(&c.inFlight, "in-flight", "", "bytes under way at most: a `SIZE` from one window to 256MiB (default 16MiB)")
+	cmd.Flags().StringVar(&c.window, "window", "", "bytes planned, locked and done together: a `SIZE` from 64KiB to 32MiB (default: 1MiB; where disks copy by themselves, 4MiB to 16MiB)")
+	cmd.Flags().StringVar(&c.inFlight, "in-flight", "", "bytes under way at most: a `SIZE` from one window to 256MiB (default: 2MiB; where disks copy by themselves, 16MiB to 32MiB)")
 }
 
 // copyFlags are those that change how it is done.

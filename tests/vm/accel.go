@@ -24,7 +24,7 @@ func Accel() string {
 func accelArgs(accel string, counted bool) []string {
 	switch {
 	case counted:
-		return []string{"-accel", "tcg,thread=single", "-icount", "shift=0", "-cpu", "max"}
+		return []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", "max"}
 	case accel == "kvm":
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}

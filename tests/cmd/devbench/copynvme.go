@@ -84,7 +84,7 @@ func (b *bencher) copyStripes(d []string) error {
 			return err
 		}
 		fewest := 2 * ((leg + unit - 1) / unit)
-		for _, flags := range [][]string{nil, {"--window=8MiB"}, {"--window=32MiB", "--in-flight=128MiB"}} {
+		for _, flags := range [][]string{nil, {"--window=4MiB"}, {"--window=32MiB", "--in-flight=128MiB"}} {
 			w := b.ours(strings.Join(append([]string{"copy"}, flags...), " "), s, mib, place{node: s.nodes[0]}, place{node: s.nodes[1]}, "v0:0s", "v1:0s", append(flags, "--fallback=fail")...)
 			if err := w.proved(); err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)

@@ -39,7 +39,7 @@ func foreground(b *bencher, quick bool) error {
 		if err != nil {
 			return err
 		}
-		policies := []daemon.CopyPolicy{{}, {Window: 4 << 20, InFlight: 4 << 20}, {Window: 2 << 20, InFlight: 2 << 20}, {Rate: 500 << 20}}
+		policies := []daemon.CopyPolicy{{}, {Window: 4 << 20, InFlight: 16 << 20}, {Window: 2 << 20, InFlight: 4 << 20}, {Rate: 500 << 20}}
 		if quick {
 			policies = policies[:1]
 		}
