@@ -81,7 +81,7 @@ func (m *Machine) args(initramfs, folder, drives string) ([]string, error) {
 	if m.Counted {
 		accel = "tcg"
 	}
-	args := append([]string{"-machine", "q35"}, accelArgs(accel, m.Counted)...)
+	args := append([]string{"-machine", "q35"}, accelArgs(accel, m.Counted, len(m.Drives) > 0)...)
 	args = append(args,
 		"-m", m.Memory, "-smp", fmt.Sprint(m.CPUs),
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",

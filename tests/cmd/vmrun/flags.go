@@ -37,7 +37,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	fs.BoolVar(&o.refresh, "refresh", false, "look for newer kernels")
 	fs.StringVar(&o.cache, "cache", "", "`folder` of the kernels (default $XDG_CACHE_HOME/ublk-linear)")
 	fs.IntVar(&o.machine.CPUs, "cpus", 2, "processors of the guest")
-	fs.BoolVar(&o.machine.Counted, "icount", false, "the guest's time is the number of its instructions (QEMU's -icount shift=0,sleep=off): slow, and undisturbed by what else runs")
+	fs.BoolVar(&o.machine.Counted, "icount", false, "the guest's time is the number of its instructions (QEMU's -icount): slow, and undisturbed by what else runs")
 	fs.StringVar(&o.machine.Memory, "mem", "4G", "memory of the guest")
 	fs.DurationVar(&o.machine.Timeout, "timeout", 20*time.Minute, "of the run on one kernel")
 	fs.StringVar(&o.job.Folder, "results", "", "`folder` to share with the guest; with several kernels, a subfolder of it for each (default a temporary one)")
