@@ -124,7 +124,7 @@ func (ds disks) backings() []ublk.Backing {
 	for i, d := range ds {
 		out[i].FD = -1
 		if d != nil {
-			out[i] = ublk.Backing{FD: d.FD(), Name: d.Name(), Block: d.Kind() == disk.Block, NoZeroRange: !d.ZeroRange()}
+			out[i] = ublk.Backing{FD: d.FD(), Name: d.Name(), Block: d.Kind() == disk.Block, NoZeroRange: !d.ZeroRange(), NonBlocking: d.NonBlocking()}
 		}
 	}
 	return out

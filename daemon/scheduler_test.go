@@ -86,7 +86,11 @@ func TestNoSchedulersSideBySide(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	ask.Close()
-	writeFile(t, filepath.Join(sys, "block", "ublkb0", "inflight"), "0 0\n")
+	inflight := filepath.Join(sys, "block", "ublkb0", "inflight")
+	writeFile(t, inflight+".new", "0 0\n") // sysfs is never seen half written
+	if err := os.Rename(inflight+".new", inflight); err != nil {
+		t.Fatal(err)
+	}
 	if got := next(); got != "ublkb0" || !strings.HasPrefix(scheduler("ublkb0"), "none") {
 		t.Errorf("%q %q", got, scheduler("ublkb0"))
 	}

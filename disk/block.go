@@ -59,6 +59,7 @@ func openBlock(ctx context.Context, s *Spec, o *Options) (d *Disk, err error) {
 	info.ReadOnly = s.ReadOnly
 	l.ReadOnly = s.ReadOnly
 	d = newDisk(fd, info, l)
+	d.prompt = nonBlocking(info.dev.whole, o)
 	if d.place, err = placeOf(info.dev, o); err != nil {
 		d.copy = noCopy("its place is unknown: %v", err)
 		return d, nil

@@ -17,6 +17,7 @@ type Disk struct {
 	fd      atomic.Int32 // -1 when closed
 	discard atomic.Bool
 	noZero  bool // fallocate cannot zero without punching
+	prompt  bool // its driver never sleeps when it is given a request (nonblocking.go)
 	place   place
 	calls   *calls
 	nsid    atomic.Uint32 // of the NVMe namespace; 0: not asked yet

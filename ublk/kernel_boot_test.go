@@ -63,7 +63,7 @@ func boot(t tester, s setup) *kernel {
 	}
 	disks := make([]Backing, s.shape.disks())
 	for i := range disks {
-		disks[i] = Backing{FD: firstFD + i, Block: !s.files, NoZeroRange: s.noZero}
+		disks[i] = Backing{FD: firstFD + i, Block: !s.files, NoZeroRange: s.noZero, NonBlocking: i%2 == 0}
 	}
 	k.disks = slices.Clone(disks)
 	hs, g := s.holds, &gate{bell: bell{fd: -1, mem: make([]byte, bellSize)}}

@@ -8,8 +8,8 @@ import (
 )
 
 // start takes a disk command: it reads the entry and its vector as the kernel does, checks that it is one that the tag's
-// request can have, and puts it in flight.
-func (k *kernel) start(e *uapi.SQE) {
+// request can have, and puts it in flight. It returns 1 for one that may keep who submits it.
+func (k *kernel) start(e *uapi.SQE) (lengthy int) {
 	i := uint32(e.UserData)
 	if e.UserData != commandBit|uint64(i) || int(i) >= len(k.cmds) {
 		k.t.Fatalf("user data %#x", e.UserData)
@@ -78,6 +78,10 @@ func (k *kernel) start(e *uapi.SQE) {
 		}
 		k.log = append(k.log, s)
 	}
+	if isRW(c.op) && k.disks[disk].NonBlocking {
+		return 0
+	}
+	return 1
 }
 
 // pagesOf makes an ordinary entry of one that names a buffer of the table, as the kernel finds it, and says where that buffer is.

@@ -13,6 +13,9 @@ type Backing struct {
 	FD    int
 	Name  string // for messages
 	Block bool   // a block device: discards are BLOCK_URING_CMD_DISCARD. Otherwise a file: they punch holes
+	// NonBlocking is set where the disk's driver never sleeps when it is given a read or write (disk.Disk.NonBlocking): the queue
+	// does not tell Go's runtime then that it is in the kernel.
+	NonBlocking bool
 	// NoZeroRange is set where fallocate cannot zero without punching (tmpfs, memfd).
 	NoZeroRange bool
 	// Null is set for a disk that is not there: what it is sent is done at once, moves no data (a read returns whatever lay in
@@ -53,6 +56,11 @@ type op struct {
 	mark    int64      // of a flush: what was written before it (DiskStats)
 	end     unix.Errno // the result when all is done: a torn write's (fault.go)
 }
+
+// atOnce says whether who gives the command to its disk gets on without sleeping: io_uring tries a read or write with IOCB_NOWAIT
+// first, and leaves to a worker what would wait for a request or a frozen queue.
+// hot path
+func (o *op) atOnce(b *Backing) bool { return b.NonBlocking && o.kind <= kindWrite }
 
 // fill writes the command into a submission entry.
 // hot path

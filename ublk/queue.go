@@ -93,7 +93,7 @@ type queue struct {
 	live    int      // tags that the driver has not ended
 	busy    int      // tags in flight
 	flying  int      // commands in flight
-	fresh   int      // commands queued that the ring does not have yet
+	lengthy int      // commands queued that may keep who gives them to their disk
 	now     int64    // of clock, read once in a turn; 0: not yet (stalled.go)
 	broken  error    // of Enter: the ring is gone
 	spare   uapi.SQE // what is filled in then
@@ -307,7 +307,9 @@ func (q *queue) send(i uint32) {
 	o.fill(e, &q.disks[o.disk], q.iovs, q.fixed)
 	e.UserData = commandBit | uint64(i)
 	q.flying++
-	q.fresh++
+	if !o.atOnce(&q.disks[o.disk]) {
+		q.lengthy++
+	}
 	q.stats.Commands.Add(1)
 }
 

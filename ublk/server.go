@@ -159,7 +159,7 @@ func (s *server) run() {
 	s.q = newQueue(s.id, depth, r, s.dev.charFD, b, s.mapper, s.disks,
 		queueMemory{descs: descsOf(s.descs, depth), fixed: fixed, bufAddr: addrOf(s.bufs), iovs: iovecsOf(s.iovs, len(s.iovs)/uapi.SizeofIovec)}, s.dev.holds, s.gate)
 	r.IdleAt(&s.q.flying) // fetches and the read of the bell are always pending
-	r.BriefAt(&s.q.fresh)
+	r.BriefAt(&s.q.lengthy)
 	s.q.failed, s.q.diskFailed, s.q.faults = s.dev.fail, s.dev.spec.DiskFailed, s.faults.Load()
 	s.q.loss = &s.dev.loss
 	s.ready <- nil

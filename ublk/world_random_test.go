@@ -73,7 +73,7 @@ func (m *mover) post() {
 	m.next = &world{mapper: &meddler{sh.table(k.t), k}}
 	base := target.Disk(len(k.disks))
 	for i := range sh.disks() {
-		b := Backing{FD: firstFD + int(base) + i, Block: i%2 == 0}
+		b := Backing{FD: firstFD + int(base) + i, Block: i%2 == 0, NonBlocking: i%3 == 0}
 		m.next.disks = append(m.next.disks, b)
 		k.disks = append(k.disks, b)
 	}

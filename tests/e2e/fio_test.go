@@ -126,6 +126,7 @@ func TestFio(t *testing.T) {
 		{"linear", disks(), linearTable, 512, []string{"sizes"}},
 		{"striped", disks(), stripedTable, 512, []string{"sizes"}},
 		{"mixed", cached(), mixedTable, 512, []string{"sizes", "sync"}},
+		{"untold", pathDisks(scsiDisks(t, 3, 64, 512)...), mixedTable, 512, []string{"sizes", "sync"}}, // their driver never sleeps (disk.NonBlocking)
 		{"files", fileDisks(), mixedTable, 512, []string{"sizes", "sync"}},
 		{"memory", memoryDisks(), mixedTable, 512, []string{"sync"}},
 		{"4k", fourK(t), "0 65536 linear a 8\n65536 65520 striped 2 24 a 65552 b 64", 4096, []string{"sizes", "sync"}},

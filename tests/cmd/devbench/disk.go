@@ -21,6 +21,9 @@ func (b *bencher) nullBlk(mib int, memory bool, more ...[2]string) (string, erro
 		return "", err
 	}
 	attrs := [][2]string{{"size", strconv.Itoa(mib)}, {"irqmode", "0"}, {"submit_queues", "2"}}
+	if b.delay > 0 { // a timer completes requests, as an interrupt does
+		attrs = append(attrs, [2]string{"irqmode", "2"}, [2]string{"completion_nsec", strconv.FormatInt(int64(b.delay), 10)})
+	}
 	if memory {
 		attrs = append(attrs, [2]string{"memory_backed", "1"}, [2]string{"discard", "1"})
 	}

@@ -32,6 +32,7 @@ type bencher struct {
 	rounds int
 	steady time.Duration
 	time   time.Duration // of one measurement
+	delay  time.Duration // of the disks; 0: they answer at once
 	seq    int           // of names
 	ends   []func() error
 	begun  func() // when a load begins, in profile
@@ -67,6 +68,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of every comparison")
 	flag.DurationVar(&b.time, "time", 500*time.Millisecond, "of one measurement")
 	flag.DurationVar(&b.steady, "steady", 20*time.Second, "of the run in which nothing must be allocated, for each data path")
+	flag.DurationVar(&b.delay, "delay", 0, "after which the disks answer (null_blk's completion_nsec; default: at once)")
 	flag.BoolVar(&b.Counted, "icount", false, "note that the guest's time is the number of its instructions (vmrun -icount)")
 	var p profiling
 	flag.BoolVar(&p.on, "profile", false, "no sets, but windows in which QEMU's plugin counts instructions (tests/cmd/insnprof)")

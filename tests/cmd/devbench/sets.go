@@ -16,7 +16,7 @@ type set struct {
 }
 
 var sets = []set{
-	{"served", served}, {"idle", idle}, {"account", account}, {"memory", memory}, {"queues", queues}, {"segments", segmented},
+	{"served", served}, {"delayed", delayed}, {"idle", idle}, {"account", account}, {"memory", memory}, {"queues", queues}, {"segments", segmented},
 	{"steady", steady}, {"discard", discard}, {"depth", depth}, {"devices", devices}, {"legs", legs}, {"builds", builds},
 	{"copy", bulk}, {"copysmall", smallCopies}, {"foreground", foreground}, {"gc", collecting},
 }

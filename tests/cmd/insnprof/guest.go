@@ -59,7 +59,7 @@ func count(ctx context.Context, o *options) error {
 	if m.Kernel, err = kernel(ctx, o.kernel); err != nil {
 		return err
 	}
-	j := vm.Job{Program: bench, Folder: dir, Output: os.Stderr, Args: []string{"-profile", "-icount", "-window", o.window.String(), "-jobs", o.jobs}}
+	j := vm.Job{Program: bench, Folder: dir, Output: os.Stderr, Args: []string{"-profile", "-icount", "-window", o.window.String(), "-delay", o.delay.String(), "-jobs", o.jobs}}
 	if o.scheduler != "as-is" {
 		j.Args = append(j.Args, "-scheduler", o.scheduler)
 	}

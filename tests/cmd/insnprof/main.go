@@ -30,6 +30,7 @@ type options struct {
 	scheduler string
 	jobs      string
 	window    time.Duration
+	delay     time.Duration
 	timeout   time.Duration
 	dir       string
 	read      bool
@@ -58,6 +59,7 @@ func main() {
 	flag.StringVar(&o.scheduler, "scheduler", "as-is", "I/O scheduler of the devices: as-is, or a `name` that they are set to, such as none")
 	flag.StringVar(&o.jobs, "jobs", "", "profile these `jobs` only, comma-separated: 1 is 4K random read QD1, 2 QD32, 3 4K random write QD32, 4 64K random read QD8, 5 1M sequential read QD4")
 	flag.DurationVar(&o.window, "window", 0, "for how long instructions are counted (default 250ms with one request in flight, else 100ms)")
+	flag.DurationVar(&o.delay, "delay", 0, "after which the disks answer (default at once)")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "of the guest")
 	flag.StringVar(&o.dir, "results", "bin/profile", "`folder` for what the guest and the plugin leave, and for profile.json")
 	flag.BoolVar(&o.read, "read", false, "run nothing: read what is in the folder of -results")

@@ -131,6 +131,9 @@ type SQE struct {
 	Pad      uint64
 }
 
+// SizeofSQE is sizeof(struct io_uring_sqe), without SQE128.
+const SizeofSQE = 64
+
 // CQE is struct io_uring_cqe.
 type CQE struct {
 	_        structs.HostLayout

@@ -16,7 +16,7 @@ var (
 	_ [16]struct{}           = [unsafe.Sizeof(ParamSegment{})]struct{}{}
 	_ [16]struct{}           = [unsafe.Sizeof(ParamIntegrity{})]struct{}{}
 	_ [152]struct{}          = [unsafe.Sizeof(Params{})]struct{}{}
-	_ [64]struct{}           = [unsafe.Sizeof(SQE{})]struct{}{}
+	_ [SizeofSQE]struct{}    = [unsafe.Sizeof(SQE{})]struct{}{}
 	_ [16]struct{}           = [unsafe.Sizeof(CQE{})]struct{}{}
 	_ [40]struct{}           = [unsafe.Sizeof(SQRingOffsets{})]struct{}{}
 	_ [40]struct{}           = [unsafe.Sizeof(CQRingOffsets{})]struct{}{}

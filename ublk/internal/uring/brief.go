@@ -16,16 +16,16 @@ import (
 // (runtime.preemptM), again and again until it is heard, and ends the wait with EINTR. The monitor thread sends it to whoever
 // has run for 10 ms, so no wait is longer than two of those.
 //
-// What may take long and cannot be interrupted, giving commands to a disk, is always told.
+// What may take long and cannot be interrupted, giving commands to a disk whose driver may sleep, is always told.
 
-// untold is how many threads wait without the runtime's knowledge. There are never more than half of its processors: the others
-// serve who is not a queue.
+// untold is how many threads have a place: they may wait without the runtime's knowledge. There are never more than half of its
+// processors: the others serve who is not a queue.
 var untold atomic.Int32
 
 // BriefAt lets waits begin untold. *n is how many of the entries that are queued may take long when they are submitted, other
 // than ublk's own commands: while there are any, what is queued is submitted by a call of its own, of which the runtime knows.
 // Enter sets *n to zero when all is submitted. It must be the owning thread's alone.
-func (r *Ring) BriefAt(n *int) { r.untold, r.lengthy = mayWaitUntold(), n }
+func (r *Ring) BriefAt(n *int) { r.places, r.lengthy = mayWaitUntold(), n }
 
 // mayWaitUntold is how many may.
 func mayWaitUntold() int32 {
@@ -35,27 +35,53 @@ func mayWaitUntold() int32 {
 	return int32(runtime.GOMAXPROCS(0) / 2)
 }
 
-// briefly submits what is queued and waits untold. done is false when the wait is to go on, with
-// what is still queued.
-// hot path
-func (r *Ring) briefly(wait, flags uint32) (done bool, errno unix.Errno) {
-	if untold.Load() >= r.untold {
-		return false, 0
+// claim takes a place, if one is free. The ring keeps it from one wait to the next, until one takes so long that it goes on told:
+// threads that are busy do not write to what all of them share.
+func (r *Ring) claim() bool {
+	if r.places == 0 || untold.Load() >= r.places {
+		return false
+	}
+	if untold.Add(1) > r.places {
+		untold.Add(-1)
+		return false
+	}
+	r.untold = true
+	return true
+}
+
+// yield gives the place back.
+func (r *Ring) yield() {
+	if r.untold {
+		r.untold = false
+		untold.Add(-1)
+	}
+}
+
+// begin is Enter where its short way does not do: it finds out how the wait is to begin.
+func (r *Ring) begin(wait, flags uint32) error {
+	if wait == 0 || !r.untold && !r.claim() {
+		return r.told(wait, flags)
 	}
 	if *r.lengthy != 0 {
 		r.enters++
-		errno = enter(r.enterFD, r.Queued(), 0, flags)
-		if errno != 0 || r.Ready() >= wait {
-			return true, errno
+		errno := enter(r.enterFD, r.Queued(), 0, flags)
+		if r.Queued() == 0 {
+			*r.lengthy = 0
+		}
+		if errno != 0 && errno != unix.EINTR || r.Ready() >= wait {
+			return worth(errno)
 		}
 	}
-	if untold.Add(1) > r.untold {
-		untold.Add(-1)
-		return false, 0
-	}
 	r.enters++
-	errno = enterUntold(r.enterFD, r.Queued(), wait, flags)
-	untold.Add(-1)
-	done = r.Ready() >= wait || errno != 0 && errno != unix.EINTR
-	return done, errno
+	return r.goOn(wait, flags, enterUntold(r.enterFD, r.Queued(), wait, flags))
+}
+
+// goOn is what comes behind an untold wait: if that was interrupted, it goes on told, with what is still queued, and the place is
+// somebody else's.
+func (r *Ring) goOn(wait, flags uint32, errno unix.Errno) error {
+	if errno != 0 && errno != unix.EINTR || r.Ready() >= wait {
+		return worth(errno)
+	}
+	r.yield()
+	return r.told(wait, flags)
 }

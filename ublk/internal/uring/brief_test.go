@@ -22,7 +22,7 @@ func newBrief(t testing.TB) *Ring {
 	}
 	r := newRing(t, Options{Entries: 8, Deferred: true})
 	r.BriefAt(new(int))
-	r.untold = 4
+	r.places = 4
 	return r
 }
 
@@ -98,7 +98,7 @@ func TestBriefWithoutPreemption(t *testing.T) {
 	const off = "asyncpreemptoff=1"
 	if strings.Contains(os.Getenv("GODEBUG"), off) {
 		r := newRing(t, Options{Entries: 8})
-		if r.BriefAt(new(int)); r.untold != 0 {
+		if r.BriefAt(new(int)); r.places != 0 {
 			t.Error("it may wait untold")
 		}
 		return
@@ -169,5 +169,52 @@ func TestBriefEnds(t *testing.T) {
 	}
 	if n := r.Enters() - before; n < 2 || n > 20 {
 		t.Errorf("%d enters, want one that waits untold, and one that goes on", n)
+	}
+}
+
+// A place is kept from one wait to the next, is somebody else's when a wait lasts or the ring is closed, and nobody gets one
+// beyond the number there are.
+func TestBriefPlaces(t *testing.T) {
+	turn := func(r *Ring) {
+		r.SQE().Opcode = uapi.IORING_OP_NOP
+		if err := r.Enter(1); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := r.Next(); !ok {
+			t.Fatal("no completion")
+		}
+	}
+	a, b := newBrief(t), newBrief(t)
+	a.places, b.places = 1, 1
+	turn(a)
+	turn(b)
+	if !a.untold || b.untold || untold.Load() != 1 {
+		t.Fatalf("%v %v, %d places are taken: want the first ring's", a.untold, b.untold, untold.Load())
+	}
+	in, out := pipe(t)
+	a.poll(in)
+	go func() {
+		for end := time.Now().Add(30 * time.Second); untold.Load() != 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond) // the monitor wants 10
+		}
+		_, _ = unix.Write(out, []byte{1})
+	}()
+	if err := a.Enter(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := a.Next(); !ok || a.untold {
+		t.Fatalf("completion %v; behind a long wait it has its place: %v", ok, a.untold)
+	}
+	turn(b)
+	turn(a)
+	if a.untold || !b.untold {
+		t.Fatalf("%v %v: want the second ring's", a.untold, b.untold)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	turn(a)
+	if !a.untold || untold.Load() != 1 {
+		t.Fatalf("%v, %d places are taken: want the first ring's", a.untold, untold.Load())
 	}
 }

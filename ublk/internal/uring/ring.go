@@ -32,12 +32,13 @@ type Ring struct {
 	flags    uint32 // of every enter
 	features uint32 // IORING_FEAT_*
 	idleAt   *int   // nil: every wait is one for I/O
-	untold   int32  // with how many threads it may be one that waits untold (brief.go); 0: never
+	places   int32  // how many threads may wait untold, this among them (brief.go); 0: it never does
+	untold   bool   // it has one of the places
 	lengthy  *int   // how many entries that are queued must not be submitted so
 	sqMask   uint32
 	cqMask   uint32
 	entries  uint32
-	sqeShift uint // log2 of an entry's size
+	wide     uint // 1: an entry is twice as long as an SQE
 	tail     uint32
 	khead    *uint32 // kernel's position in the submission ring
 	ktail    *uint32
@@ -46,6 +47,7 @@ type Ring struct {
 	head     uint32 // completions taken; the kernel hears of it at the next enter
 	known    uint32 // completions that were there when it was last looked
 	cqes     []uapi.CQE
+	entry    []uapi.SQE // what sqes is, with SQE128 every second
 	sqes     []byte
 	rings    []byte
 	arg      *getEvents // off-heap argument of a timed wait
@@ -65,10 +67,10 @@ func New(o Options) (_ *Ring, err error) {
 	if k == nil {
 		k = &linux
 	}
-	r := &Ring{fd: -1, sqeShift: 6, flags: uapi.IORING_ENTER_GETEVENTS}
+	r := &Ring{fd: -1, flags: uapi.IORING_ENTER_GETEVENTS}
 	if o.SQE128 {
 		p.Flags |= uapi.IORING_SETUP_SQE128
-		r.sqeShift = 7
+		r.wide = 1
 	}
 	if o.Deferred {
 		p.Flags |= uapi.IORING_SETUP_SINGLE_ISSUER | uapi.IORING_SETUP_DEFER_TASKRUN
@@ -94,7 +96,7 @@ func New(o Options) (_ *Ring, err error) {
 	if r.rings, err = unix.Mmap(r.fd, uapi.IORING_OFF_SQ_RING, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
 		return nil, fmt.Errorf("io_uring mmap rings: %w", err)
 	}
-	if r.sqes, err = unix.Mmap(r.fd, uapi.IORING_OFF_SQES, int(p.SQEntries)<<r.sqeShift, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
+	if r.sqes, err = unix.Mmap(r.fd, uapi.IORING_OFF_SQES, int(p.SQEntries)*uapi.SizeofSQE<<r.wide, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
 		return nil, fmt.Errorf("io_uring mmap entries: %w", err)
 	}
 	if r.argMem, err = unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
@@ -113,7 +115,7 @@ func (r *Ring) SQE() *uapi.SQE {
 	if r.tail-atomic.LoadUint32(r.khead) >= r.entries {
 		return nil
 	}
-	e := r.entry(r.tail & r.sqMask)
+	e := &r.entry[r.tail&r.sqMask<<r.wide]
 	*e = uapi.SQE{}
 	r.tail++
 	return e
@@ -121,7 +123,7 @@ func (r *Ring) SQE() *uapi.SQE {
 
 // Payload returns the 80 command bytes of the entry that SQE returned last. Only for SQE128 rings.
 func (r *Ring) Payload() []byte {
-	at := int((r.tail-1)&r.sqMask)<<r.sqeShift + 48
+	at := int((r.tail-1)&r.sqMask)*2*uapi.SizeofSQE + 48
 	b := r.sqes[at : at+80]
 	clear(b)
 	return b
@@ -135,35 +137,43 @@ func (r *Ring) Queued() uint32 { return r.tail - atomic.LoadUint32(r.khead) }
 // errors: the caller reaps and comes again.
 // hot path
 func (r *Ring) Enter(wait uint32) error {
+	r.publish()
+	flags := r.flags
+	if r.idleAt != nil && *r.idleAt == 0 {
+		flags |= uapi.IORING_ENTER_NO_IOWAIT
+	}
+	if !r.untold || wait == 0 || *r.lengthy != 0 {
+		return r.begin(wait, flags)
+	}
+	r.enters++
+	errno := enterUntold(r.enterFD, r.Queued(), wait, flags)
+	if errno != 0 || r.Ready() < wait {
+		return r.goOn(wait, flags, errno)
+	}
+	return nil
+}
+
+// told is Enter in the ordinary way.
+func (r *Ring) told(wait, flags uint32) error {
 	for {
-		r.publish()
-		flags := r.flags
-		if r.idleAt != nil && *r.idleAt == 0 {
-			flags |= uapi.IORING_ENTER_NO_IOWAIT
-		}
-		var done bool
-		var errno unix.Errno
-		if wait > 0 && r.untold > 0 {
-			done, errno = r.briefly(wait, flags)
-		}
-		if !done {
-			r.enters++
-			errno = enter(r.enterFD, r.Queued(), wait, flags)
-		}
+		r.enters++
+		errno := enter(r.enterFD, r.Queued(), wait, flags)
 		if r.lengthy != nil && r.Queued() == 0 {
 			*r.lengthy = 0
 		}
-		switch errno {
-		case 0, unix.EBUSY, unix.EAGAIN:
-			return nil
-		case unix.EINTR:
-			if wait > 0 && r.Ready() > 0 {
-				return nil
-			}
-		default:
-			return errno
+		if errno != unix.EINTR || wait > 0 && r.Ready() > 0 {
+			return worth(errno)
 		}
 	}
+}
+
+// worth is what of an enter's errno the caller has to know.
+func worth(errno unix.Errno) error {
+	switch errno {
+	case 0, unix.EINTR, unix.EBUSY, unix.EAGAIN:
+		return nil
+	}
+	return errno
 }
 
 // EnterTimeout is Enter(1) that gives up after d with ErrTimeout.
@@ -195,11 +205,10 @@ func (r *Ring) EnterTimeout(d time.Duration) error {
 }
 
 // publish tells the kernel which entries are queued and which completions were taken: a wait counts those that are left.
+// The stores are plain ones: who reads them is this thread, in the enter that follows (there is no SQPOLL), and a reader of the
+// second on another processor may see it late, when the ring seems fuller to it than it is.
 // hot path
-func (r *Ring) publish() {
-	atomic.StoreUint32(r.ktail, r.tail)
-	atomic.StoreUint32(r.cqHead, r.head)
-}
+func (r *Ring) publish() { *r.ktail, *r.cqHead = r.tail, r.head }
 
 // Ready is how many completions can be taken without a system call.
 func (r *Ring) Ready() uint32 { return atomic.LoadUint32(r.cqTail) - r.head }
@@ -228,7 +237,8 @@ func (r *Ring) Close() error {
 			_ = unix.Munmap(m)
 		}
 	}
-	r.sqes, r.rings, r.argMem, r.cqes = nil, nil, nil, nil
+	r.sqes, r.rings, r.argMem, r.cqes, r.entry = nil, nil, nil, nil, nil
+	r.yield()
 	if r.fd < 0 {
 		return nil
 	}
