@@ -18,6 +18,7 @@ type job struct {
 	progress func(Progress)
 	began    time.Time
 	rate     rate
+	yield    *yield
 	stop     context.CancelFunc // no window begins any more, and who waits for one wakes
 
 	planMu sync.Mutex
@@ -39,7 +40,7 @@ type job struct {
 func (e *Engine) Run(ctx context.Context, p *Plan, lock Locker, progress func(Progress)) (*Result, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	j := &job{e: e, pol: &p.req.Policy, block: max(p.req.Src.block(), p.req.Dst.block()), lock: lock, progress: progress, began: time.Now(), stop: stop, plan: p, written: map[target.Disk]bool{}}
+	j := &job{e: e, pol: &p.req.Policy, block: max(p.req.Src.block(), p.req.Dst.block()), lock: lock, progress: progress, began: time.Now(), stop: stop, plan: p, yield: p.newYield(), written: map[target.Disk]bool{}}
 	j.rate.per = j.pol.Rate
 	j.res.Total, j.res.Onto, j.res.Commands = p.Bytes(), p.Onto(), map[limits.Method]uint64{}
 	for _, r := range p.onto() {
@@ -70,17 +71,30 @@ func (j *job) work(ctx context.Context) {
 		if !more {
 			return
 		}
-		if err := j.window(ctx, &x); err != nil {
-			j.fail(err)
+		if err := j.turn(ctx, &x); err != nil {
 			return
 		}
 		j.report()
 	}
 }
 
-// window does one window, when its time has come, under the lock.
+// turn does one window when its time has come. An error ends the copy before others learn that the window has ended.
+func (j *job) turn(ctx context.Context, x *execution) error {
+	err := j.rate.wait(ctx, x.w.Bytes())
+	if err == nil {
+		j.yield.enter()
+		defer j.yield.leave()
+		err = j.window(ctx, x)
+	}
+	if err != nil {
+		j.fail(err)
+	}
+	return err
+}
+
+// window does one window, under the lock.
 func (j *job) window(ctx context.Context, x *execution) error {
-	if err := j.rate.wait(ctx, x.w.Bytes()); err != nil {
+	if err := ctx.Err(); err != nil { // another window took long, and now nobody wants this one
 		return err
 	}
 	if j.lock != nil {

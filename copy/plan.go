@@ -26,7 +26,8 @@ type Plan struct {
 	pairs  pairs
 	bounce pair
 
-	window, inFlight uint64 // bytes
+	window, inFlight uint64        // bytes
+	narrow           []target.Disk // while others use one of them, one window is under way
 
 	at   uint64 // sectors: of the request, or of the current run
 	next int    // the current run

@@ -3,6 +3,7 @@ package blkcopy
 import (
 	"github.com/ublk-go/ublk-linear/limits"
 	"github.com/ublk-go/ublk-linear/remap"
+	"github.com/ublk-go/ublk-linear/target"
 )
 
 // Seg is a range of a device, in bytes (as blk_copy_seg of the 2026 design).
@@ -22,6 +23,7 @@ type Disk struct {
 	Name         string
 	LogicalBlock uint32 // bytes; 0: 512
 	Copy         limits.Copy
+	QueueBytes   uint64 // that it takes at once; 0: unknown, and taken for much
 }
 
 // MaxSegs is how many segments each side of a request may have.
@@ -34,6 +36,11 @@ type Request struct {
 	Src, Dst         *Device // may be one
 	SrcSegs, DstSegs []Seg
 	Policy
+
+	// Used says whether others than copies use a disk at present. It is asked before a window begins beside another, of the
+	// disks that take less than EmulatedInFlight at once, where the plan has chosen EmulatedInFlight, and must not wait; true
+	// makes that window wait until one has ended. nil: nobody does.
+	Used func(target.Disk) bool
 }
 
 // Boundary says what happens to a request that crosses an edge between targets or chunks.
@@ -79,7 +86,8 @@ type Policy struct {
 	// set.
 	Window uint64
 	// InFlight is the bytes under way at most. 0: EmulatedInFlight where no disk of the source copies to one of the
-	// destination and Window is 0 too; else DefaultInFlight, but no less than Window, or two windows that the plan chose.
+	// destination and Window is 0 too, but one window while others use a disk that takes less at once (Request.Used); else
+	// DefaultInFlight, but no less than Window, or two windows that the plan chose.
 	InFlight uint64
 	Rate     uint64 // bytes per second; 0: no bound
 }

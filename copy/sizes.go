@@ -17,7 +17,8 @@ const (
 
 	// EmulatedWindow and EmulatedInFlight are those of a plan all of which is read and written by this host: one window
 	// may be read while the other is written, and no more, since it takes the CPUs and disks from whoever reads beside it. More
-	// was no faster where disks limit (docs/performance.md).
+	// was no faster where disks limit (docs/performance.md). A disk that takes less than EmulatedInFlight at once
+	// (Disk.QueueBytes) makes others wait for all of it: while they use it, one window is under way.
 	EmulatedWindow   = 1 << 20
 	EmulatedInFlight = 2 << 20
 	// WidestWindow is the largest window that a plan chooses.
@@ -64,6 +65,7 @@ func (p *Plan) choose() {
 	case p.inFlight != 0:
 	case emulates:
 		p.inFlight = max(EmulatedInFlight, window)
+		p.narrow = p.takeLittle()
 	case p.req.Window != 0:
 		p.inFlight = max(DefaultInFlight, window)
 	default: // two windows at least: while one ends, the disks have the other

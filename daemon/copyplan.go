@@ -31,7 +31,7 @@ func lookAt(f *config.File, r *CopyRequest) (*copyWorld, []DiskLimits, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &copyWorld{file: f, blocks: make([]uint32, len(f.Disks)), real: make([]limits.Copy, len(f.Disks))}
+	w := &copyWorld{file: f, blocks: make([]uint32, len(f.Disks)), real: make([]limits.Copy, len(f.Disks)), queues: make([]uint64, len(f.Disks))}
 	all := make([]DiskLimits, len(f.Disks))
 	used, written := users(f)
 	var errs []error

@@ -51,7 +51,7 @@ func TestUsable(t *testing.T) {
 		t.Error(got)
 	}
 	f := load(t, strings.Replace(volumes, "[disk.b]", "[disk.a.copy]\nmethod = \"nvme\"\ndomain = \"x\"\n[disk.b]", 1))
-	w := &copyWorld{file: f, blocks: make([]uint32, len(f.Disks)), real: []limits.Copy{file, nvme, {}, {}, {}}}
+	w := &copyWorld{file: f, blocks: make([]uint32, len(f.Disks)), real: []limits.Copy{file, nvme, {}, {}, {}}, queues: make([]uint64, len(f.Disks))}
 	ds := w.disks(false)
 	if ds[0].Copy.Method != limits.NVMeCopy || ds[0].Copy.Domain != "x" || ds[1].Copy.Domain != "ns" || ds[2].Copy.Can() {
 		t.Errorf("%+v", ds)

@@ -16,7 +16,7 @@ func (s *Server) prepareCopies(tables []*remap.Table, specs []ublk.Spec) {
 	for i, t := range tables {
 		devices[i] = &blkcopy.Device{Name: s.file.Devices[i].Name, Table: t, LogicalBlock: specs[i].Limits.LogicalBlock, ReadOnly: specs[i].ReadOnly}
 	}
-	s.world = newCopyWorld(s.file, s.disks, devices)
+	s.world = s.servedWorld(devices)
 	s.engine = s.disks.engine(s.file, s.faults)
 }
 

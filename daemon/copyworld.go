@@ -19,6 +19,8 @@ type copyWorld struct {
 	devices []*blkcopy.Device // in file order
 	blocks  []uint32          // logical block of every disk
 	real    []limits.Copy     // what every disk can by itself, without what the file says
+	queues  []uint64          // bytes that every disk takes at once; 0: unknown
+	used    func(target.Disk) bool
 }
 
 // plan makes a request of names one of tables, and plans it. Errors: fs.ErrNotExist for a device that is not there, and
@@ -36,7 +38,7 @@ func (w *copyWorld) plan(r *CopyRequest) (*blkcopy.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &blkcopy.Request{Src: src, Dst: dst, SrcSegs: segs(r.Source.Segments), DstSegs: segs(r.Destination.Segments), Policy: pol}
+	q := &blkcopy.Request{Src: src, Dst: dst, SrcSegs: segs(r.Source.Segments), DstSegs: segs(r.Destination.Segments), Policy: pol, Used: w.used}
 	return blkcopy.NewPlan(q, w.disks(pol.ShareExtents))
 }
 
@@ -61,7 +63,7 @@ func (w *copyWorld) device(name string) (*blkcopy.Device, error) {
 func (w *copyWorld) disks(share bool) []blkcopy.Disk {
 	out := make([]blkcopy.Disk, len(w.file.Disks))
 	for i, d := range w.file.Disks {
-		out[i] = blkcopy.Disk{Name: d.Name, LogicalBlock: w.blocks[i], Copy: overrideCopy(usable(w.real[i], share), d)}
+		out[i] = blkcopy.Disk{Name: d.Name, LogicalBlock: w.blocks[i], Copy: overrideCopy(usable(w.real[i], share), d), QueueBytes: w.queues[i]}
 	}
 	return out
 }
@@ -77,10 +79,10 @@ func usable(c limits.Copy, share bool) limits.Copy {
 
 // newCopyWorld is of open disks. Devices are as they are served: with the limits and the mode of the specs.
 func newCopyWorld(f *config.File, ds disks, devices []*blkcopy.Device) *copyWorld {
-	w := &copyWorld{file: f, devices: devices, blocks: make([]uint32, len(ds)), real: make([]limits.Copy, len(ds))}
+	w := &copyWorld{file: f, devices: devices, blocks: make([]uint32, len(ds)), real: make([]limits.Copy, len(ds)), queues: make([]uint64, len(ds))}
 	for i, d := range ds {
 		if d != nil {
-			w.blocks[i], w.real[i] = override(d.Limits(), f.Disks[i].Limits).LogicalBlock, d.Copy()
+			w.blocks[i], w.real[i], w.queues[i] = override(d.Limits(), f.Disks[i].Limits).LogicalBlock, d.Copy(), d.QueueBytes()
 		}
 	}
 	return w

@@ -59,6 +59,7 @@ type diskHealth struct {
 	limit  limiter       // of the goroutine of health
 	last   failure       // likewise: the last that was not missed
 	gone   bool          // guarded by health.mu
+	use    use           // guarded by health.mu
 
 	suspect atomic.Bool // it has failed a command that was put aside
 	back    *DiskReturn // guarded by health.mu

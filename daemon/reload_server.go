@@ -203,6 +203,6 @@ func (s *Server) renew() (before *blkcopy.Engine) {
 		spec := e.dev.Spec()
 		devices = append(devices, &blkcopy.Device{Name: e.conf.Name, Table: e.table, LogicalBlock: spec.Limits.LogicalBlock, ReadOnly: spec.ReadOnly})
 	}
-	s.world, s.engine = newCopyWorld(s.file, s.disks, devices), s.disks.engine(s.file, s.faults)
+	s.world, s.engine = s.servedWorld(devices), s.disks.engine(s.file, s.faults)
 	return before
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ublk-go/ublk-linear/limits"
 )
 
 // openBlock opens a block device, in this order:
@@ -60,6 +62,7 @@ func openBlock(ctx context.Context, s *Spec, o *Options) (d *Disk, err error) {
 	l.ReadOnly = s.ReadOnly
 	d = newDisk(fd, info, l)
 	d.prompt = nonBlocking(info.dev.whole, o)
+	d.queue, _ = limits.QueueBytes(o.Sys, info.dev.name) // what cannot be read is unknown
 	if d.place, err = placeOf(info.dev, o); err != nil {
 		d.copy = noCopy("its place is unknown: %v", err)
 		return d, nil

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -77,6 +78,29 @@ func TestOpenBlock(t *testing.T) {
 		}
 		if err := d.Close(); err != nil || d.FD() != -1 {
 			t.Errorf("second close: %v, fd %d", err, d.FD())
+		}
+	}
+}
+
+// TestQueueBytes: what a disk takes at once is known if its queue tells, and else the disk is opened all the same.
+func TestQueueBytes(t *testing.T) {
+	for requests, want := range map[string]uint64{"": 0, "2": 2 * 32 << 10, "much": 0} {
+		k := newFakeKernel(t)
+		o := host(t)
+		o.kernel = k.kernel()
+		const queue = "devices/nvme0/nvme0n1/queue/"
+		sys := o.Sys.(fstest.MapFS)
+		sys[queue+"max_sectors_kb"] = &fstest.MapFile{Data: []byte("32\n")}
+		if requests != "" {
+			sys[queue+"nr_requests"] = &fstest.MapFile{Data: []byte(requests + "\n")}
+		}
+		d, err := Open(t.Context(), Spec{Path: nvmePath}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if got := d.QueueBytes(); got != want {
+			t.Errorf("%q requests: %d bytes at once, want %d", requests, got, want)
 		}
 	}
 }

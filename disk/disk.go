@@ -25,6 +25,7 @@ type Disk struct {
 	scsi    *scsiAbility  // nil unless copy's method is XCopy
 	unable  atomic.Pointer[SCSIError]
 	length  atomic.Uint64 // in sectors; it may grow (length.go)
+	queue   uint64        // bytes
 }
 
 // Open finds, checks and holds the disk that s names.
@@ -104,6 +105,10 @@ func (d *Disk) Limits() limits.Limits {
 	}
 	return l
 }
+
+// QueueBytes is the most bytes that a hardware queue of a block device has at once (limits.QueueBytes), as of when the disk was
+// opened. 0 is unknown: of files, memory, and devices that take bios without requests.
+func (d *Disk) QueueBytes() uint64 { return d.queue }
 
 // DiscardByCommand reports whether a block device is discarded with the io_uring command
 // BLOCK_URING_CMD_DISCARD; false until SetDiscardByCommand says so, and for files and memory, which are

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"strings"
 )
@@ -35,6 +36,21 @@ func ReadBottom(sys fs.FS, dev string) (Bottom, error) {
 		err = errors.Join(err, err4)
 	}
 	return Bottom{l, sectors, start}, errors.Join(err, err2, err3)
+}
+
+// QueueBytes is the most bytes of reads and writes that a hardware queue of a disk has at once, nr_requests of max_sectors_kb
+// each; what is sent beyond that waits until one of them has ended, whoever sends it. It is 0, unknown, for a disk that
+// takes bios without requests (dm-linear, md, the head of NVMe multipath), which has no nr_requests. dev is the kernel's name; a
+// partition has the queue of its disk. Both attributes change when somebody writes to them, nr_requests also with the scheduler. A device that sys does
+// not have is fs.ErrNotExist.
+func QueueBytes(sys fs.FS, dev string) (uint64, error) {
+	_, queue, err := queueDirs(sys, dev)
+	if err != nil {
+		return 0, err
+	}
+	a := attrs{sys: sys, dir: queue}
+	requests, kib := a.uint32("nr_requests", 0), a.uint32("max_sectors_kb", 0)
+	return min(uint64(requests)*uint64(kib), math.MaxUint64>>10) << 10, a.err()
 }
 
 // PartStart is the sector at which a partition begins on its disk; 0 for a whole disk. dev is the kernel's
