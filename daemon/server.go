@@ -53,6 +53,8 @@ type Options struct {
 	// NoScheduler is the command line of a program that does NoSchedulers with its stdin and stdout: it takes out the I/O
 	// scheduler of devices that come. nil: they keep it.
 	NoScheduler []string
+	// Queues is called before a device is started, with how many queues all devices will have; nil: nobody is told.
+	Queues func(n int)
 	// AllowFaults injects the file's faults. Without it a file that has some is refused.
 	AllowFaults bool
 	Group       string        // group whose members may look, by name or number; "": none
@@ -83,6 +85,7 @@ type Server struct {
 	health   health
 	keeper   *keeper
 	events   events
+	queues   func(int) // Options.Queues
 
 	upgrade upgrades
 	live    map[string]int64 // when each device came, CLOCK_MONOTONIC in nanoseconds: told by the start
@@ -115,6 +118,7 @@ func Up(ctx context.Context, f *config.File, o *Options) (_ *Server, err error) 
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.queues = o.Queues
 	s.scheds.command, s.scheds.limit, s.scheds.log = o.NoScheduler, schedulerWait, s.log
 	if err := FaultsAllowed(f, o.AllowFaults); err != nil {
 		return nil, err
@@ -275,6 +279,7 @@ func (s *Server) start(ctx context.Context, conf *config.Device, t *remap.Table,
 	if err := s.await(s.record(entry)); err != nil {
 		return wrap(errors.Join(err, s.takeBack(ctx, d, adopt)))
 	}
+	s.tellQueues(d)
 	if err := d.Start(ctx, t, s.faults.backings(s.health.backings(s.disks))); err != nil {
 		if !adopt {
 			s.awaited(d.ID())

@@ -77,6 +77,19 @@ func prepareProcess() []loss {
 	return out
 }
 
+// maxProcessors bounds what devices of many queues get: whoever looks for work looks at all processors, and a quarter of them
+// collect garbage.
+const maxProcessors = 64
+
+// processorsFor gives Go's runtime twice as many processors as there are queues, unless it has more: then every queue may wait
+// in the kernel without its knowledge, and half of them are left. Without, queues wait for one another's processors (devbench's
+// set devices).
+func processorsFor(queues int) {
+	if n := min(2*queues, maxProcessors); os.Getenv("GOMAXPROCS") == "" && n > runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n)
+	}
+}
+
 // goOn ignores the signals that would end or stop the server for a reason that is none: the terminal closes (SIGHUP,
 // where no reload is asked for by it), whoever read what it prints is gone (SIGPIPE), ^Z, and a background job that uses
 // its terminal. A stopped server is a disk that hangs, perhaps that of the shell which could continue it.

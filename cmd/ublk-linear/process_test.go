@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -208,5 +209,23 @@ func TestHeartbeat(t *testing.T) {
 	}
 	for range 100000 { // nobody reads: it never waits
 		h.beat()
+	}
+}
+
+// A server of many queues gets processors for them, within bounds, and never fewer; and none where the environment says how many.
+func TestProcessorsFor(t *testing.T) {
+	was := runtime.GOMAXPROCS(4)
+	defer runtime.GOMAXPROCS(was)
+	t.Setenv("GOMAXPROCS", "")
+	for _, c := range []struct{ queues, want int }{{1, 4}, {3, 6}, {2, 6}, {32, maxProcessors}, {1000, maxProcessors}, {1, maxProcessors}} {
+		processorsFor(c.queues)
+		if got := runtime.GOMAXPROCS(0); got != c.want {
+			t.Errorf("%d queues: %d processors, want %d", c.queues, got, c.want)
+		}
+	}
+	runtime.GOMAXPROCS(4)
+	t.Setenv("GOMAXPROCS", "4")
+	if processorsFor(16); runtime.GOMAXPROCS(0) != 4 {
+		t.Error("the environment says otherwise")
 	}
 }

@@ -62,7 +62,7 @@ func (o *serving) run(cmd *cobra.Command, g *globals) error {
 	opt.Logger, opt.RunDir, opt.Alive = log, g.run, newHeartbeat().beat
 	opt.Exec, opt.Version, opt.Handoff = execInPlace, versionString(), os.Getenv(server.HandoffEnv)
 	_ = os.Unsetenv(server.HandoffEnv)
-	opt.NoScheduler = noSchedulerCommand()
+	opt.NoScheduler, opt.Queues = noSchedulerCommand(), processorsFor
 	// Whoever started the program before has been told of its devices.
 	again := opt.Handoff != ""
 	opt.Started = func(d server.DeviceInfo) {

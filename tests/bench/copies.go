@@ -133,7 +133,8 @@ func (r *Result) foreground() string {
 	return strings.Join(tables, "\n")
 }
 
-// collecting is a server while it collects garbage, against the first, which does not, and against the C server.
+// collecting is a server while it collects garbage, against the first, which does not, and against the C server without a
+// scheduler, as its own device is, and beside as much asking.
 func (r *Result) collecting() string {
 	var tables []string
 	for _, j := range r.Jobs("gc") {
@@ -143,7 +144,10 @@ func (r *Result) collecting() string {
 		if first < 0 {
 			continue
 		}
-		const kublk = "kublk stripe, zero-copy"
+		const kublk, besideAsking = "kublk stripe, zero-copy, no scheduler", "kublk stripe, zero-copy, no scheduler, another server asked"
+		asked := func(c string) float64 {
+			return Metric(func(s Sample) float64 { return float64(s.Asked) }).Of(s, c).Median
+		}
 		tables = append(tables, Matrix(j, []string{"IOPS", "p50, µs", "p99, µs", "p99 : " + rows[first] + "'s", "p99 : kublk's", "collections", "times asked"}, rows, func(c, col string) string {
 			switch col {
 			case "IOPS":
@@ -153,11 +157,14 @@ func (r *Result) collecting() string {
 			case "p99, µs":
 				return short(P99.Of(s, c).Median)
 			case "p99 : kublk's":
+				if asked(c) > 0 {
+					return P99.Ratio(s, c, besideAsking).String()
+				}
 				return P99.Ratio(s, c, kublk).String()
 			case "collections":
 				return short(Metric(func(s Sample) float64 { return float64(s.Collections) }).Of(s, c).Median)
 			case "times asked":
-				return short(Metric(func(s Sample) float64 { return float64(s.Asked) }).Of(s, c).Median)
+				return short(asked(c))
 			}
 			return P99.Ratio(s, c, rows[first]).String()
 		}))

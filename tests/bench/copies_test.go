@@ -69,8 +69,10 @@ func TestCollecting(t *testing.T) {
 	s := func(who string, p99 float64, asked, collections int) Sample {
 		return Sample{Set: "gc", Job: "j", Contender: who, IOPS: 1000, P50: 5, P99: p99, Asked: asked, Collections: collections}
 	}
-	r := &Result{Samples: []Sample{s("kublk stripe, zero-copy", 50, 0, 0), s("ublk-linear", 100, 0, 0), s("ublk-linear, asked", 120, 20, 19)}}
-	rows(t, r.collecting(), "| ublk-linear, asked | 1000 | 5.00 | 120 | 1.20 | 2.40 | 19.0 | 20.0 |", "| kublk stripe, zero-copy | 1000 | 5.00 | 50.0 | 0.50 | 1.00 | 0 | 0 |")
+	const kublk, besideAsking = "kublk stripe, zero-copy, no scheduler", "kublk stripe, zero-copy, no scheduler, another server asked"
+	r := &Result{Samples: []Sample{s(kublk, 50, 0, 0), s(besideAsking, 80, 20, 1), s("ublk-linear", 100, 0, 0), s("ublk-linear, asked", 120, 20, 19)}}
+	rows(t, r.collecting(), "| ublk-linear | 1000 | 5.00 | 100 | 1.00 | 2.00 | 0 | 0 |", "| ublk-linear, asked | 1000 | 5.00 | 120 | 1.20 | 1.50 | 19.0 | 20.0 |",
+		"| "+kublk+" | 1000 | 5.00 | 50.0 | 0.50 | 1.00 | 0 | 0 |", "| "+besideAsking+" | 1000 | 5.00 | 80.0 | 0.80 | 1.00 | 1.00 | 20.0 |")
 	if got := (&Result{Samples: []Sample{s("kublk stripe, zero-copy", 1, 0, 0)}}).collecting(); got != "" {
 		t.Errorf("a table without what it compares with: %s", got)
 	}

@@ -57,7 +57,7 @@ func BenchmarkBlock(b *testing.B) {
 			case "BriefRing":
 				r = newRing(b, Options{Entries: 8, Deferred: true})
 				r.BriefAt(new(int))
-				r.places = max(1, r.places)
+				places.Store(max(1, places.Load()))
 			}
 			buf := make([]byte, 1)
 			at := uintptr(unsafe.Pointer(&buf[0])) // the heap does not move, and buf is kept below

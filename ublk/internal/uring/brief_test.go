@@ -22,7 +22,7 @@ func newBrief(t testing.TB) *Ring {
 	}
 	r := newRing(t, Options{Entries: 8, Deferred: true})
 	r.BriefAt(new(int))
-	r.places = 4
+	places.Store(4)
 	return r
 }
 
@@ -98,7 +98,7 @@ func TestBriefWithoutPreemption(t *testing.T) {
 	const off = "asyncpreemptoff=1"
 	if strings.Contains(os.Getenv("GODEBUG"), off) {
 		r := newRing(t, Options{Entries: 8})
-		if r.BriefAt(new(int)); r.places != 0 {
+		if r.BriefAt(new(int)); places.Load() != 0 {
 			t.Error("it may wait untold")
 		}
 		return
@@ -185,7 +185,7 @@ func TestBriefPlaces(t *testing.T) {
 		}
 	}
 	a, b := newBrief(t), newBrief(t)
-	a.places, b.places = 1, 1
+	places.Store(1)
 	turn(a)
 	turn(b)
 	if !a.untold || b.untold || untold.Load() != 1 {

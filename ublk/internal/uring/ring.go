@@ -32,8 +32,8 @@ type Ring struct {
 	flags    uint32 // of every enter
 	features uint32 // IORING_FEAT_*
 	idleAt   *int   // nil: every wait is one for I/O
-	places   int32  // how many threads may wait untold, this among them (brief.go); 0: it never does
-	untold   bool   // it has one of the places
+	brief    bool   // it may wait untold (brief.go)
+	untold   bool   // it has a place to
 	lengthy  *int   // how many entries that are queued must not be submitted so
 	sqMask   uint32
 	cqMask   uint32
