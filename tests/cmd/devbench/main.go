@@ -87,6 +87,10 @@ func main() {
 }
 
 func (b *bencher) run(only string, quick bool, p profiling) (err error) {
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
 	if len(b.tools) == 0 {
 		b.tools = []tool{{name: "ublk-linear", path: "ublk-linear"}}
 	}
@@ -113,10 +117,7 @@ func (b *bencher) run(only string, quick bool, p profiling) (err error) {
 		err := b.profile(p)
 		return errors.Join(err, b.clear())
 	}
-	for _, s := range sets {
-		if only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
-			continue
-		}
+	for _, s := range chosen {
 		begin := time.Now()
 		err := s.run(b, quick)
 		err = errors.Join(err, b.clear(), b.save())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ublk-go/ublk-linear/tests/bench"
@@ -27,6 +28,20 @@ func setNames() []string {
 		out = append(out, s.name)
 	}
 	return out
+}
+
+// choose is the sets of a comma-separated list, in their own order; all for an empty one.
+func choose(only string) ([]set, error) {
+	if only == "" {
+		return sets, nil
+	}
+	names := strings.Split(only, ",")
+	for _, n := range names {
+		if !slices.Contains(setNames(), n) {
+			return nil, fmt.Errorf("no set %q; there are %s", n, strings.Join(setNames(), ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(sets), func(s set) bool { return !slices.Contains(names, s.name) }), nil
 }
 
 // rotate measures every job of every contender, round by round, beginning with another contender each round. Before the
